@@ -1,0 +1,11 @@
+import { defineConfig } from 'vitest/config';
+
+/** Two projects: `unit` needs no device and answers in seconds, `e2e` runs models, browsers and the CLI. */
+export default defineConfig({
+  test: {
+    projects: [
+      { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 20_000 } },
+      { extends: true, test: { name: 'e2e', include: ['test/e2e/**/*.test.ts'], testTimeout: 300_000, hookTimeout: 300_000, pool: 'forks', maxWorkers: 1 } },
+    ],
+  },
+});
