@@ -1,0 +1,82 @@
+/** Reads the body of a fused node back into what a kernel family takes: prologue, groups of linears, epilogues. */
+import type { Attrs, Node } from '../ir/graph.ts';
+import type { TensorType } from '../ir/types.ts';
+
+/** An epilogue as a tree over accumulated linears and operands of the fused node (by index of its inputs). */
+export type BodyExpr =
+  | { readonly op: 'acc'; readonly index: number }
+  | { readonly op: 'operand'; readonly input: number; readonly type: TensorType }
+  | { readonly op: 'constant'; readonly value: number }
+  | { readonly op: 'unary'; readonly fn: string; readonly x: BodyExpr }
+  | { readonly op: 'add' | 'sub' | 'mul'; readonly a: BodyExpr; readonly b: BodyExpr };
+
+/** One result: `linears` interleaved column by column, `value` over them, then rotary embedding and a store. */
+export interface BodyGroup {
+  readonly linears: readonly { readonly weight: number }[];
+  readonly width: number;
+  readonly value: BodyExpr;
+  readonly rope?: { readonly attrs: Attrs; readonly positions: number; readonly headDim: number };
+  /** Input that is the state written to. */
+  readonly store?: number;
+}
+export interface MatmulBody {
+  /** Input that the linears multiply, after the prologue. */
+  readonly a: number;
+  readonly prologue?: { readonly kind: 'rms_norm' | 'layer_norm'; readonly gain: number; readonly bias?: number; readonly eps: number } | { readonly kind: 'patches'; readonly size: number };
+  readonly groups: readonly BodyGroup[];
+}
+
+const inputOf = (node: Node, param: Node): number => {
+  const i = node.body!.params.indexOf(param);
+  if (i < 0) throw new Error(`A fused body reads a value that is no parameter of it (${param.op}).`);
+  return i;
+};
+
+/** The tree of an elementwise value; `linears` collects the linears in the order in which they are met. */
+function exprOf(node: Node, n: Node, linears: Node[]): BodyExpr {
+  if (n.op === 'param') return { op: 'operand', input: inputOf(node, n), type: n.type };
+  if (n.op === 'linear') {
+    let index = linears.indexOf(n);
+    if (index < 0) index = linears.push(n) - 1;
+    const acc: BodyExpr = { op: 'acc', index };
+    return n.inputs[2] ? { op: 'add', a: acc, b: exprOf(node, n.inputs[2], linears) } : acc;
+  }
+  const args = n.inputs.map((i) => exprOf(node, i, linears));
+  if (n.op === 'scale') return { op: 'mul', a: args[0]!, b: { op: 'constant', value: Number(n.attrs['by']) } };
+  if (n.op === 'add' || n.op === 'sub' || n.op === 'mul') return { op: n.op, a: args[0]!, b: args[1]! };
+  return { op: 'unary', fn: n.op, x: args[0]! };
+}
+
+export function readElementwise(node: Node): BodyExpr {
+  return exprOf(node, node.body!.results[0]!, []);
+}
+
+export function readMatmul(node: Node): MatmulBody {
+  const groups = node.body!.results.map((root) => readGroup(node, root));
+  const first = node.body!.nodes.find((n) => n.op === 'linear')!;
+  const x = first.inputs[0]!;
+  if (x.op === 'param') return { a: inputOf(node, x), groups };
+  const a = inputOf(node, x.inputs[0]!);
+  if (x.op === 'patches') return { a, prologue: { kind: 'patches', size: Number(x.attrs['size']) }, groups };
+  const bias = x.inputs[2];
+  return {
+    a, groups,
+    prologue: { kind: x.op as 'rms_norm' | 'layer_norm', gain: inputOf(node, x.inputs[1]!), ...(bias ? { bias: inputOf(node, bias) } : {}), eps: Number(x.attrs['eps']) },
+  };
+}
+
+function readGroup(node: Node, root: Node): BodyGroup {
+  let value = root, store: number | undefined;
+  let rope: { attrs: Attrs; positions: number; headDim: number } | undefined;
+  if (value.op === 'store') { store = inputOf(node, value.inputs[0]!); value = value.inputs[1]!; }
+  if (value.op === 'rope') {
+    rope = { attrs: value.attrs, positions: inputOf(node, value.inputs[1]!), headDim: value.type.dims[0]! / Number(value.attrs['heads']) };
+    value = value.inputs[0]!;
+  }
+  const linears: Node[] = [];
+  const tree = exprOf(node, value, linears);
+  return {
+    linears: linears.map((l) => ({ weight: inputOf(node, l.inputs[1]!) })), width: value.type.dims[0]!, value: tree,
+    ...(rope ? { rope } : {}), ...(store === undefined ? {} : { store }),
+  };
+}

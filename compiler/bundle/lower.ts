@@ -1,0 +1,221 @@
+/**
+ * Lowering: every node of a fused graph becomes dispatches of kernels over buffer ranges.
+ *
+ * The kernel families take specs (compiler/wgsl); this file says which spec a node is. Views, rotary tables, weights
+ * that several groups share, and the limit of storage bindings are settled here.
+ */
+import type { Graph, Node } from '../ir/graph.ts';
+import { leafName } from '../ir/graph.ts';
+import { ropeFrequencies } from '../ir/ops/rope.ts';
+import { Poly } from '../ir/poly.ts';
+import type { RowSet } from '../ir/rows.ts';
+import { rowElements } from '../ir/types.ts';
+import type { MemoryPlan } from '../schedule/memory.ts';
+import { isVirtual } from '../schedule/memory.ts';
+import type { ElementExpr } from '../wgsl/expr.ts';
+import type { Kernel, View } from '../wgsl/kernel.ts';
+import type { BodyExpr, BodyGroup } from './body.ts';
+import { readElementwise, readMatmul } from './body.ts';
+import type { Families } from './families.ts';
+import type { Capacities, EntryDims, Range } from './operands.ts';
+import { Operands, rowDataOffset } from './operands.ts';
+import type { Block, Packing } from './packing.ts';
+
+/** A kernel with the buffer ranges that it binds, in the order of its bindings. */
+export interface Step {
+  readonly kernel: Kernel;
+  readonly bind: readonly Range[];
+  readonly node: Node;
+  readonly label: string;
+}
+
+/** What lowering needs to know of the bundle that is being made. */
+export interface LowerContext {
+  readonly graph: Graph;
+  readonly plan: MemoryPlan;
+  readonly capacities: Capacities;
+  readonly entryDims: EntryDims;
+  readonly packing: Packing;
+  readonly families: Families;
+  /** Range of a packed tensor, or of a leaf's buffer. */
+  weightRange(blocks: readonly Block[]): Range;
+  leafRange(n: Node): Range;
+  ropeRange(frequencies: readonly number[]): Range;
+  dataRange(source: 'rows' | 'spans' | 'dims', sequence?: string): Range;
+}
+
+/** Storage buffers that a kernel may bind on every device (WebGPU's default limit). */
+const storageLimit = 8;
+const ropeKeys = (attrs: Node['attrs']): Record<string, unknown> => ({ theta: attrs['theta'], scaling: attrs['scaling'] });
+
+/** The blocks of weights that a matmul group reads, in order: asked for before anything is lowered. */
+export function weightBlocks(node: Node): Block[] {
+  return readMatmul(node).groups.map((g) => blockOf(node, g));
+}
+const blockOf = (node: Node, g: BodyGroup): Block => ({
+  tensors: g.linears.map((l) => leafName(node.inputs[l.weight]!)), rows: g.width,
+  ...(g.rope ? { headDim: g.rope.headDim } : {}),
+});
+const vectorBlock = (n: Node, headDim?: number): Block => ({ tensors: [leafName(n)], rows: n.type.dims[0]!, ...(headDim === undefined ? {} : { headDim }) });
+
+/** Vectors that a node reads, with the reordering that goes with a rotated result. */
+export function vectorBlocks(node: Node): Block[] {
+  const out: Block[] = [];
+  const visit = (e: BodyExpr, headDim?: number): void => {
+    if (e.op === 'operand' && !e.type.rows) out.push(vectorBlock(node.inputs[e.input]!, headDim));
+    else if (e.op === 'unary') visit(e.x, headDim);
+    else if (e.op === 'add' || e.op === 'sub' || e.op === 'mul') { visit(e.a, headDim); visit(e.b, headDim); }
+  };
+  if (node.op === 'fused' && node.attrs['family'] === 'matmul') {
+    const body = readMatmul(node);
+    for (const g of body.groups) visit(g.value, g.rope?.headDim);
+    if (body.prologue && 'gain' in body.prologue) for (const i of [body.prologue.gain, body.prologue.bias]) if (i !== undefined) out.push(vectorBlock(node.inputs[i]!));
+  } else if (node.op === 'fused') visit(readElementwise(node));
+  else for (const i of node.inputs) if (i.op === 'weight' && i.type.dims.length === 1) out.push(vectorBlock(i));
+  return out;
+}
+
+export function lower(ctx: LowerContext): Step[] {
+  const steps: Step[] = [];
+  for (const node of ctx.graph.nodes) {
+    if (isVirtual(node) || node.op === 'rows' || node.op === 'as_rows' || node.op === 'result') continue;
+    steps.push(...lowerNode(ctx, node));
+  }
+  return steps;
+}
+
+function lowerNode(ctx: LowerContext, node: Node): Step[] {
+  const { families } = ctx;
+  const operands = (): Operands => new Operands(ctx.plan, ctx.capacities, ctx.entryDims, ctx.leafRange);
+  const finish = (o: Operands, kernels: readonly Kernel[], label = node.op): Step[] => kernels.map((kernel) => ({
+    kernel, node, label,
+    bind: kernel.bindings.map((b) => {
+      if (b.access === 'uniform') return ctx.dataRange('dims');
+      const range = o.ranges.get(b.name);
+      if (!range) throw new Error(`The kernel '${kernel.family}' binds '${b.name}', which no operand of '${node.op}' has.`);
+      return range;
+    }),
+  }));
+  const [x] = node.inputs;
+
+  if (node.op === 'fused' && node.attrs['family'] === 'matmul') {
+    const body = readMatmul(node), rows = node.body!.nodes.find((n) => n.op === 'linear')!.type.rows!;
+    /** One kernel for groups [from, to), or two if it would bind too many buffers. */
+    const make = (from: number, to: number): Step[] => {
+      const o = operands(), groups = body.groups.slice(from, to);
+      const weight = ctx.weightRange(groups.map((g) => blockOf(node, g)));
+      const spec = {
+        rows: o.count(rows), K: node.body!.nodes.find((n) => n.op === 'linear')!.inputs[1]!.type.dims[1]!, a: o.view(node.inputs[body.a]!),
+        ...prologueSpec(ctx, o, node, body),
+        weight: { binding: o.role(weight), storage: families.weightStorage },
+        groups: groups.map((g, i) => ({
+          linears: g.linears.length, width: g.width, value: element(ctx, o, node, g.value, g.rope?.headDim),
+          ...(g.rope ? { rope: {
+            table: o.role(ctx.ropeRange([...ropeFrequencies(g.rope.headDim, g.rope.attrs)])), headDim: g.rope.headDim,
+            positions: positions(ctx, o, node.inputs[g.rope.positions]!),
+          } } : {}),
+          out: g.store !== undefined ? o.stateView(node.inputs[g.store]!, rows) : o.view(body.groups.length === 1 ? node : resultNode(ctx.graph, node, from + i)),
+        })),
+      };
+      if (groups.length > 1 && o.ranges.size > storageLimit) { const mid = from + Math.ceil((to - from) / 2); return [...make(from, mid), ...make(mid, to)]; }
+      return finish(o, [families.matmul(spec, o.writable)], groups.map((g) => g.linears.map((l) => shortName(leafName(node.inputs[l.weight]!))).join('·')).join('+'));
+    };
+    return make(0, body.groups.length);
+  }
+
+  const o = operands();
+  if (node.op === 'fused') return finish(o, [families.elementwise({ rows: o.count(node.type.rows!), width: rowElements(node.type), value: element(ctx, o, node, readElementwise(node)), out: o.view(node) }, o.writable)], 'elementwise');
+  if (node.op === 'attention') {
+    const [q, k, v] = node.inputs as [Node, Node, Node], rows = q.type.rows!, mask = ctx.graph.masks.get(String(node.attrs['mask']))!;
+    const heads = Number(node.attrs['heads']), kvHeads = Number(node.attrs['kv_heads']), headDim = q.type.dims[0]! / heads, sequence = rows.sequence;
+    const relative = node.attrs['relative'] as { kinds: string[]; theta: number } | undefined;
+    const spec = {
+      heads, kvHeads, headDim, valueDim: v.type.dims[0]! / kvHeads, scale: Number(node.attrs['scale']),
+      q: o.view(q), k: o.view(k), v: o.view(v), out: o.view(node), qRows: o.count(rows), qRowData: o.known(rowDataOffset(rows)),
+      rows: o.role(ctx.dataRange('rows', sequence.name)), spans: o.role(ctx.dataRange('spans', sequence.name)), sequence, mask, queryKinds: rows.kinds, keyKinds: k.type.rows!.kinds,
+      ...(relative ? { relative: { kinds: relative.kinds.map((name) => sequence.kinds.findIndex((s) => s.name === name)), table: o.role(ctx.ropeRange([...ropeFrequencies(headDim, relative)])), headDim, interleaved: true } } : {}),
+    };
+    return finish(o, families.attention(spec, o), 'attention');
+  }
+  if (node.op === 'rms_norm' || node.op === 'layer_norm') {
+    const gain = vectorOf(ctx, o, node.inputs[1]!), bias = node.inputs[2] && vectorOf(ctx, o, node.inputs[2]);
+    return finish(o, [families.norm({ rows: o.count(node.type.rows!), width: rowElements(node.type), kind: node.op, a: o.view(x!), gain, ...(bias ? { bias } : {}), eps: Number(node.attrs['eps']), out: o.view(node) }, o.writable)]);
+  }
+  if (node.op === 'embed') {
+    const table = node.inputs[1]!;
+    const ids = isVirtual(x!) ? rowNumbers(ctx, o, x!) : o.view(x!);
+    return finish(o, [families.embed({ rows: o.count(node.type.rows!), ids, table: { binding: o.role(ctx.weightRange([{ tensors: [leafName(table)], rows: table.type.dims[0]! }])), storage: families.weightStorage }, width: rowElements(node.type), out: o.view(node) }, o.writable)]);
+  }
+  if (node.op === 'argmax') return finish(o, [families.argmax({ row: o.view(x!), width: x!.type.dims[0]!, out: o.view(node, 1) }, o.writable)]);
+  if (node.op === 'rope') {
+    const headDim = node.type.dims[0]! / Number(node.attrs['heads']);
+    return finish(o, [families.rope({ rows: o.count(node.type.rows!), width: rowElements(node.type), from: o.view(x!), out: o.view(node), table: o.role(ctx.ropeRange([...ropeFrequencies(headDim, ropeKeys(node.attrs) as never)])), headDim, positions: positions(ctx, o, node.inputs[1]!) }, o.writable)]);
+  }
+  if (node.op === 'repeat_heads') {
+    const heads = Number(node.attrs['heads']), kvHeads = Number(node.attrs['kv_heads']);
+    return finish(o, [families.copy({ rows: o.count(node.type.rows!), width: rowElements(node.type), from: o.view(x!), to: o.view(node), repeat: { heads, kvHeads, headDim: node.type.dims[0]! / heads } }, o.writable)]);
+  }
+  if (node.op === 'store') return copy(ctx, node, node.inputs[1]!, (c) => c.stateView(x!, node.inputs[1]!.type.rows!), finish);
+  if (node.op === 'merge') return (ctx.plan.copies.get(node) ?? []).flatMap((part) => copy(ctx, node, part, (c) => partView(c, node, part), finish));
+  if (node.op === 'broadcast') return finish(o, [families.elementwise({ rows: o.count(node.type.rows!), width: rowElements(node.type), value: { op: 'vector', ...vectorOf(ctx, o, x!) }, out: o.view(node) }, o.writable)], 'broadcast');
+  if (node.op === 'zeros') return finish(o, [families.elementwise({ rows: o.count(node.type.rows!), width: rowElements(node.type), value: { op: 'constant', value: 0 }, out: o.view(node) }, o.writable)], 'zeros');
+  throw new Error(`No kernel family computes '${node.op}'${node.path ? ` (in ${node.path})` : ''}.`);
+}
+
+type Finish = (o: Operands, kernels: readonly Kernel[], label?: string) => Step[];
+function copy(ctx: LowerContext, _node: Node, from: Node, to: (o: Operands) => View, finish: Finish): Step[] {
+  const o = new Operands(ctx.plan, ctx.capacities, ctx.entryDims, ctx.leafRange);
+  const source = o.view(from), target = to(o);
+  return finish(o, [ctx.families.copy({ rows: o.count(from.type.rows!), width: rowElements(from.type), from: source, to: target }, o.writable)], 'copy');
+}
+
+/** Where a part of a merge begins in the merged value. */
+function partView(o: Operands, merge: Node, part: Node): View {
+  const whole = o.view(merge), before = merge.inputs.slice(0, merge.inputs.indexOf(part)).map((i) => o.count(i.type.rows!));
+  return { ...whole, offset: whole.offset.add(Poly.sum(before)) };
+}
+
+function prologueSpec(ctx: LowerContext, o: Operands, node: Node, { a, prologue }: ReturnType<typeof readMatmul>): object {
+  if (!prologue) return {};
+  if (prologue.kind === 'patches') {
+    const [channels, height, width] = node.inputs[a]!.type.dims as [number, number, number];
+    return { prologue: { kind: 'patches', channels, height, width, size: prologue.size } };
+  }
+  return { prologue: {
+    kind: prologue.kind, eps: prologue.eps, gain: vectorOf(ctx, o, node.inputs[prologue.gain]!),
+    ...(prologue.bias === undefined ? {} : { bias: vectorOf(ctx, o, node.inputs[prologue.bias]!) }),
+  } };
+}
+
+function vectorOf(ctx: LowerContext, o: Operands, n: Node, headDim?: number): { binding: string; storage: 'f32' } {
+  return { binding: o.role(ctx.weightRange([vectorBlock(n, headDim)])), storage: 'f32' };
+}
+
+function element(ctx: LowerContext, o: Operands, node: Node, e: BodyExpr, headDim?: number): ElementExpr {
+  switch (e.op) {
+    case 'acc': case 'constant': return e;
+    case 'operand': {
+      const n = node.inputs[e.input]!;
+      return e.type.rows ? { op: 'load', view: o.view(n) } : { op: 'vector', ...vectorOf(ctx, o, n, headDim) };
+    }
+    case 'unary': return { op: 'unary', fn: e.fn as never, x: element(ctx, o, node, e.x, headDim) };
+    default: return { op: e.op, a: element(ctx, o, node, e.a, headDim), b: element(ctx, o, node, e.b, headDim) };
+  }
+}
+
+const numberedRows = (n: Node): RowSet => n.type.rows!;
+function positions(ctx: LowerContext, o: Operands, n: Node): { binding: string; component: 'position' | 'index'; offset: Poly } {
+  return { binding: o.role(ctx.dataRange('rows', numberedRows(n).sequence.name)), component: n.attrs['of'] === 'index' ? 'index' : 'position', offset: o.known(rowDataOffset(numberedRows(n))) };
+}
+/** Row numbers read as indices, straight from the row data. */
+function rowNumbers(ctx: LowerContext, o: Operands, n: Node): View {
+  const p = positions(ctx, o, n);
+  return { binding: p.binding, storage: 'i32', stride: 4, column: p.component === 'index' ? 2 : 0, offset: p.offset };
+}
+
+const resultNode = (g: Graph, fused: Node, index: number): Node => {
+  const r = g.nodes.find((n) => n.op === 'result' && n.inputs[0] === fused && n.attrs['index'] === index);
+  if (!r) throw new Error(`Nobody reads result ${index} of a fused node in ${fused.path}; dead code should have gone.`);
+  return r;
+};
+const shortName = (tensor: string): string => tensor.replace(/\.weight$/, '').split('.').at(-1)!;

@@ -1,0 +1,97 @@
+/**
+ * How checkpoint tensors lie in the bundle.
+ *
+ * A matmul group reads one weight of all its linears, row after row: linears of one result interleaved column by column
+ * (gate and up), rows of a head that is rotated reordered so that the two halves of a pair are neighbours. Groups that
+ * read a run of another group's blocks (keys and values of image rows, beside queries, keys and values of text rows)
+ * read that run where it lies; nothing is stored twice unless a binding could not begin there.
+ */
+
+/** Rows of the checkpoint's tensors in the order in which a group reads them. */
+export interface Block {
+  /** Linears interleaved row by row. */
+  readonly tensors: readonly string[];
+  /** Rows of each. */
+  readonly rows: number;
+  /** Size of the heads whose rows (i, i + d/2) become neighbours. */
+  readonly headDim?: number;
+}
+/** A tensor of the bundle: blocks one after the other, `[rows, columns]`. Vectors have one block of one tensor a part. */
+export interface Packed {
+  readonly name: string;
+  readonly blocks: readonly Block[];
+  readonly shape: readonly number[];
+}
+export interface PackedView { readonly name: string; readonly firstRow: number; readonly rows: number }
+
+export const blockRows = (b: Block): number => b.rows * b.tensors.length;
+const key = (b: Block): string => JSON.stringify([b.tensors, b.rows, b.headDim ?? 0]);
+const bindingAlignment = 256;
+
+export class Packing {
+  readonly tensors = new Map<string, Packed>();
+  private readonly wanted: { blocks: readonly Block[]; columns: number }[] = [];
+  private views: Map<string, PackedView> | undefined;
+
+  /** `elementBytes` of the weights on the device: where a binding may begin depends on it. */
+  constructor(private readonly elementBytes: number) {}
+
+  /** Asks for a weight `[Σ rows, columns]`; to be called for all before the first `find`. */
+  want(blocks: readonly Block[], columns: number): void { this.wanted.push({ blocks, columns }); }
+
+  /** Where a weight that was asked for lies. */
+  find(blocks: readonly Block[]): PackedView {
+    this.views ??= this.pack();
+    return this.views.get(blocks.map(key).join())!;
+  }
+
+  private pack(): Map<string, PackedView> {
+    const views = new Map<string, PackedView>(), packed: { keys: string[]; packed: Packed }[] = [];
+    const byLength = this.wanted.map((w, i) => ({ ...w, i })).sort((a, b) => b.blocks.length - a.blocks.length || a.i - b.i);
+    for (const { blocks, columns } of byLength) {
+      const keys = blocks.map(key), id = keys.join();
+      if (views.has(id)) continue;
+      const rows = blocks.reduce((n, b) => n + blockRows(b), 0);
+      const host = packed.map((p) => ({ p, at: indexOfRun(p.keys, keys) })).find(({ p, at }) => at >= 0 && (this.rowsBefore(p.packed, at) * columns * this.elementBytes) % bindingAlignment === 0);
+      if (host) {
+        views.set(id, { name: host.p.packed.name, firstRow: this.rowsBefore(host.p.packed, host.at), rows });
+        continue;
+      }
+      const name = this.nameOf(blocks);
+      const p: Packed = { name, blocks, shape: columns === 1 ? [rows] : [rows, columns] };
+      packed.push({ keys, packed: p });
+      this.tensors.set(name, p);
+      views.set(id, { name, firstRow: 0, rows });
+    }
+    return views;
+  }
+  private rowsBefore(p: Packed, block: number): number { return p.blocks.slice(0, block).reduce((n, b) => n + blockRows(b), 0); }
+
+  /** The tensor's own name where it lies as in the checkpoint; else the names joined, without what they share. */
+  private nameOf(blocks: readonly Block[]): string {
+    const names = blocks.flatMap((b) => b.tensors);
+    const plain = names.length === 1 && blocks[0]!.headDim === undefined;
+    let name = names[0]!;
+    if (!plain) {
+      const split = names.map((n) => n.split('.'));
+      let head = 0, tail = 0;
+      while (head < split[0]!.length - 1 && split.every((s) => s[head] === split[0]![head])) head++;
+      while (tail < split[0]!.length - head - 1 && split.every((s) => s.at(-1 - tail) === split[0]!.at(-1 - tail))) tail++;
+      name = [...split[0]!.slice(0, head), split.map((s) => s.slice(head, s.length - tail).join('.')).join('+'), ...split[0]!.slice(split[0]!.length - tail)].join('.') + '.packed';
+    }
+    for (let i = 2, free = name; ; free = `${name}.${i++}`) if (!this.tensors.has(free)) return free;
+  }
+}
+
+function indexOfRun(all: readonly string[], run: readonly string[]): number {
+  for (let i = 0; i + run.length <= all.length; i++) if (run.every((k, j) => all[i + j] === k)) return i;
+  return -1;
+}
+
+/** Row `r` of a block: which tensor, and which of its rows. */
+export function blockSource(b: Block, r: number): { tensor: string; row: number } {
+  const tensor = b.tensors[r % b.tensors.length]!, row = Math.floor(r / b.tensors.length);
+  if (b.headDim === undefined) return { tensor, row };
+  const head = Math.floor(row / b.headDim) * b.headDim, i = row - head;
+  return { tensor, row: head + Math.floor(i / 2) + (i % 2) * (b.headDim / 2) };
+}

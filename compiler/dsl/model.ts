@@ -1,0 +1,51 @@
+import type { GraphBuilder } from '../ir/builder.ts';
+import { rowSet } from '../ir/rows.ts';
+import { tensorType } from '../ir/types.ts';
+import { rowsOf, tracing } from './context.ts';
+import { Module } from './module.ts';
+import type { Dim } from './parameter.ts';
+import { dimSize } from './parameter.ts';
+import { sequence } from './sequence.ts';
+import type { Sequence } from './sequence.ts';
+import { Integers, Pictures, Tensor } from './tensor.ts';
+
+/** Something that the caller of a model gives: what it looks like, and when it is known. */
+export interface Input<Value> {
+  /** Adds the input's leaf to the graph. @internal */
+  declare(name: string, builder: GraphBuilder): Value;
+}
+/** The values of declared inputs: `{ ids: Input<Integers<'text'>> }` gives `{ ids: Integers<'text'> }`. */
+export type Given<Inputs> = { readonly [Name in keyof Inputs]: Inputs[Name] extends Input<infer Value> ? Value : never };
+
+/** Token ids of one kind of row, `i32[kind]`; known when the prompt is. */
+export const ids = <Kinds extends string, Kind extends Kinds>(tokens: Sequence<Kinds>, kind: Kind): Input<Integers<Kind>> => ({
+  declare: (name, b) => new Integers<Kind>(b.input(name, tensorType('i32', rowsOf(tokens, [kind]), []), 'prompt')),
+});
+
+/** Embeddings of one kind of row, `f32[kind, width]`; known when the image is. */
+export const embeddings = <Kinds extends string, Kind extends Kinds, Config, Width extends Dim<Config>>(tokens: Sequence<Kinds>, kind: Kind, cfg: Config, width: Width): Input<Tensor<Kind, Width>> => ({
+  declare: (name, b) => new Tensor<Kind, Width>(b.input(name, tensorType('f32', rowsOf(tokens, [kind]), [dimSize(cfg, width)]), 'image'), width),
+});
+
+const pictureSequence = sequence('pictures', { tile: 1 });
+/** Square pictures `f32[tile, num_channels, image_size, image_size]`, resized and normalised; known when the image is. */
+export const pictures = (cfg: { readonly num_channels: number; readonly image_size: number }): Input<Pictures> => ({
+  declare: (name, b) => {
+    tracing().sequence(pictureSequence);
+    const size = dimSize(cfg, 'image_size');
+    return new Pictures(b.input(name, tensorType('f32', rowSet(pictureSequence.ir, ['tile']), [dimSize(cfg, 'num_channels'), size, size]), 'image'));
+  },
+});
+
+/**
+ * A module that can be compiled: it declares its inputs, and its `forward` gets them by name. What `forward` gives
+ * back is the output: the logits of a language model, the features of a tower.
+ */
+export abstract class Model<Config = unknown> extends Module<Config> {
+  /** The config that a model file is compiled with when none is given (`--checkpoint`). */
+  static config?: unknown;
+  abstract readonly inputs: Readonly<Record<string, Input<unknown>>>;
+}
+/** A class of models: what a model file exports. */
+export interface ModelClass<Config = unknown> { new (cfg: Config): Model<Config>; readonly config?: unknown }
+

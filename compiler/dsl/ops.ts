@@ -1,0 +1,84 @@
+/** Functions on tensors. Each adds one op to the graph; the op table (compiler/ir/ops) says what each computes. */
+import { UserError } from '../ir/errors.ts';
+import type { Attrs } from '../ir/graph.ts';
+import { printRows } from '../ir/rows.ts';
+import { emit, rowsOf, tracing } from './context.ts';
+import type { Mask } from './mask.ts';
+import { describe, maskPlace } from './mask.ts';
+import type { Parameter } from './parameter.ts';
+import type { Sequence } from './sequence.ts';
+import { Integers, Tensor } from './tensor.ts';
+import type { Pictures, Rows } from './tensor.ts';
+import { callSite } from './where.ts';
+
+/** A function of every element. */
+export type Activation = <Kinds extends string, Width extends string>(x: Tensor<Kinds, Width>) => Tensor<Kinds, Width>;
+const unary = (op: string): Activation => (x) => new Tensor(emit(op, [x.node]), x.width);
+
+/** x · Φ(x), exact (erf): Hendrycks and Gimpel, arXiv 1606.08415. */
+export const gelu = unary('gelu');
+/** GELU by its tanh approximation. */
+export const gelu_tanh = unary('gelu_tanh');
+/** x · sigmoid(1.702 x), CLIP's GELU. */
+export const quick_gelu = unary('quick_gelu');
+/** x · sigmoid(x). */
+export const silu = unary('silu');
+export const relu = unary('relu');
+export const sigmoid = unary('sigmoid');
+export const tanh = unary('tanh');
+
+/** Rotary embedding's stretching for long contexts, as Hugging Face's `rope_scaling` names it. */
+export type RopeScaling =
+  | { readonly type: 'linear'; readonly factor: number }
+  | { readonly type: 'llama3'; readonly factor: number; readonly low_freq_factor: number; readonly high_freq_factor: number; readonly original_max_position_embeddings: number };
+export interface RopeOptions { readonly heads: number; readonly theta: number; readonly scaling?: RopeScaling }
+
+/** Rotates each head of each row by the row's position (Su et al., arXiv 2104.09864), pairs (i, i + head_dim/2). */
+export function rope<Kinds extends string, Width extends string>(x: Tensor<Kinds, Width>, positions: Integers<Kinds>, { heads, theta, scaling }: RopeOptions): Tensor<Kinds, Width> {
+  return new Tensor<Kinds, Width>(emit('rope', [x.node, positions.node], { heads, theta, ...(scaling && { scaling: scaling as unknown as Attrs }) }), x.width);
+}
+
+/** Each row's position in the prompt, from 0 (in a tower: in the picture). */
+export const position = <Kinds extends string, Width extends string>(of: Tensor<Kinds, Width>): Integers<Kinds> => rowNumber(of, 'position');
+/** Each row's place within its own image or run of text, from 0. */
+export const index = <Kinds extends string, Width extends string>(of: Tensor<Kinds, Width>): Integers<Kinds> => rowNumber(of, 'index');
+const rowNumber = <Kinds extends string, Width extends string>(x: Tensor<Kinds, Width>, of: 'position' | 'index'): Integers<Kinds> =>
+  new Integers<Kinds>(emit('row_number', [], { of, rows: printRows(x.node.type.rows!) }));
+
+export interface AttentionOptions<Kinds extends string> {
+  readonly mask: Mask<Kinds>;
+  readonly heads: number;
+  /** Fewer key-value heads than heads is grouped-query attention (arXiv 2305.13245). The same number, by default. */
+  readonly kv_heads?: number;
+  /** What scores are multiplied by; 1 / √(width of a head), by default. */
+  readonly scale?: number;
+}
+
+/**
+ * softmax(scale · q kᵀ, where the mask allows) v, head by head; gives one row for each row of `q`. The heads of a row
+ * lie one after another. A row that may read nothing gets zeros.
+ */
+export function attention<All extends string, Q extends All, K extends All, QWidth extends string, KWidth extends string>(
+  q: Tensor<Q, QWidth>, k: Tensor<K, KWidth>, v: Tensor<K, KWidth>, { mask, heads, kv_heads = heads, scale }: AttentionOptions<All>): Tensor<Q, QWidth> {
+  const rows = q.node.type.rows!, width = q.node.type.dims[0]!, place = maskPlace(mask);
+  if (rows.sequence !== mask.sequence.ir)
+    throw new UserError(`The attention's rows belong to the sequence '${rows.sequence.name}' (${rows.sequence.kinds.map((x) => x.name).join(', ')}), but its mask${place ? ` (${place.file}:${place.line})` : ''} speaks of the sequence ${describe(mask.sequence)}. Declare the mask over the same sequence.`, callSite());
+  const attrs = { heads, kv_heads, scale: scale ?? Math.sqrt(heads / width), mask: tracing().mask(mask) };
+  return new Tensor<Q, QWidth>(emit('attention', [q.node, k.node, v.node], attrs), q.width);
+}
+
+/** Rows of one sequence taken as rows of one kind of another, in order: a tower's patches become visual tokens. */
+export function asRows<Width extends string, Kinds extends string, Kind extends Kinds>(x: Rows<Width>, sequence: Sequence<Kinds>, kind: Kind): Tensor<Kind, Width> {
+  return new Tensor<Kind, Width>(emit('as_rows', [x.node], { rows: printRows(rowsOf(sequence, [kind])) }), x.width);
+}
+
+/** One vector as every row of a kind: a class token. */
+export function broadcast<Width extends string, Kinds extends string, Kind extends Kinds>(vector: Parameter<Width>, sequence: Sequence<Kinds>, kind: Kind): Tensor<Kind, Width> {
+  const leaf = tracing().weight(vector);
+  return new Tensor<Kind, Width>(emit('broadcast', [leaf], { rows: printRows(rowsOf(sequence, [kind])) }), vector.width);
+}
+
+/** Cuts pictures into square patches of `size` pixels, row by row from the top left: rows of `[channels · size · size]`. */
+export function patches<Kinds extends string, Kind extends Kinds, Width extends string>(pixels: Pictures, sequence: Sequence<Kinds>, kind: Kind, size: number, width: Width): Tensor<Kind, Width> {
+  return new Tensor<Kind, Width>(emit('patches', [pixels.node], { size, rows: printRows(rowsOf(sequence, [kind])) }), width);
+}

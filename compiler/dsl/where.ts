@@ -1,0 +1,45 @@
+import { fileURLToPath } from 'node:url';
+import { UserError } from '../ir/errors.ts';
+import type { SourcePos } from '../ir/errors.ts';
+
+/** Everything under `compiler/` is ours; the first frame outside it stands in the author's file. */
+const ours = fileURLToPath(new URL('..', import.meta.url));
+const dsl = fileURLToPath(new URL('.', import.meta.url));
+const frame = /^\s*at (?:.*?\()?(?:async )?(.+?):(\d+):(\d+)\)?$/;
+/** Author code may lie deep: a row rule in a sublayer in a layer, each with our wrapper around it. */
+const depth = 40;
+
+/** The frames of a stack that stand in files, innermost first. */
+function* places(stack: string): Generator<SourcePos> {
+  for (const line of stack.split('\n')) {
+    const [, place, row, column] = frame.exec(line) ?? [];
+    if (!place || place.startsWith('node:') || place === '<anonymous>') continue;
+    yield { file: place.startsWith('file:') ? fileURLToPath(place) : place, line: Number(row), column: Number(column) };
+  }
+}
+
+/**
+ * Where the author's code called the DSL: file, line and column of the innermost stack frame outside the compiler.
+ * Undefined when the compiler alone called it. Relies on source maps being on (tsx and vitest turn them on).
+ */
+export function callSite(): SourcePos | undefined {
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = depth;
+  const stack = String(new Error().stack);
+  Error.stackTraceLimit = limit;
+  for (const place of places(stack)) if (!place.file.startsWith(ours)) return place;
+  return undefined;
+}
+
+/**
+ * What an author's `forward` threw, as an error that names the author's place: an exception of the author's own code, or
+ * one of ours over a value that is no tensor. UserErrors and other faults of ours stay as they are.
+ */
+export function authorError(e: unknown): unknown {
+  if (e instanceof UserError || !(e instanceof Error)) return e;
+  const all = [...places(String(e.stack))], [innermost] = all;
+  if (!innermost) return e;
+  if (!innermost.file.startsWith(ours)) return new UserError(`${e.name}: ${e.message}`, innermost, { cause: e });
+  if (!(e instanceof TypeError && innermost.file.startsWith(dsl))) return e;
+  return new UserError(`A value that is no tensor was given where one is needed (${e.message}).`, all.find((p) => !p.file.startsWith(ours)), { cause: e });
+}

@@ -1,0 +1,22 @@
+/** The room's public face: graphs, the op table, types with row sets, text, verifier and reference interpreter. */
+export * from './builder.ts';
+export * from './errors.ts';
+export * from './graph.ts';
+export { interpret } from './interpret.ts';
+export { type Layout, type Segment } from './layout.ts';
+export * from './ops/def.ts';
+export { opDef, ops } from './ops/index.ts';
+export { inferType } from './ops/infer.ts';
+export { maskOf, pairClass } from './ops/attention.ts';
+export { resultIndex } from './ops/fused.ts';
+export { ropeFrequencies } from './ops/rope.ts';
+export * from './parse.ts';
+export * from './poly.ts';
+export * from './print.ts';
+export * from './program.ts';
+export * from './rows.ts';
+export { Session, type Weights } from './session.ts';
+export { type StepOptions, type StepResult } from './step.ts';
+export * from './types.ts';
+export { verify, verifyProgram } from './verify.ts';
+export * as mask from './mask/index.ts';

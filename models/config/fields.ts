@@ -1,0 +1,43 @@
+import { UserError } from 'eemllm';
+import * as v from 'valibot';
+
+/** A JSON object, as it stands in a file. */
+export type Json = Readonly<Record<string, unknown>>;
+
+/** A size or a count: a whole number of at least 1. */
+export const size = v.pipe(v.number(), v.integer(), v.minValue(1));
+/** A number greater than 0. */
+export const positive = v.pipe(v.number(), v.gtValue(0));
+/** A field with the default of the library's configuration class; `null` stands for its absence. */
+export const withDefault = <const S extends v.BaseSchema<unknown, unknown, v.BaseIssue<unknown>>>(schema: S, value: v.InferInput<S>) =>
+  v.pipe(v.unknown(), v.transform((x): unknown => x ?? value), schema);
+
+/** Reads fields out of a config. Throws a UserError with one sentence for each field that is wrong. */
+export function readFields<S extends v.BaseSchema<unknown, unknown, v.BaseIssue<unknown>>>(schema: S, json: unknown, where: string): v.InferOutput<S> {
+  const result = v.safeParse(schema, json);
+  if (result.success) return result.output;
+  throw new UserError(result.issues.map((issue) => {
+    const field = v.getDotPath(issue);
+    return `${field ? `'${field}' of ${where}` : where} ${issue.received === 'undefined' ? 'is missing' : `is ${issue.received}`}; expected ${issue.expected ? expectation(issue) : issue.message}.`;
+  }).join(' '));
+}
+const expectation = (issue: v.BaseIssue<unknown>): string => {
+  switch (issue.type) {
+    case 'integer': return 'a whole number';
+    case 'min_value': return `at least ${String(issue.requirement)}`;
+    case 'gt_value': return `a number greater than ${String(issue.requirement)}`;
+    default: return issue.expected === 'Object' ? 'an object' : `${issue.expected}`;
+  }
+};
+
+/** An object of a config, or a UserError. */
+export function object(json: unknown, where: string): Json {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new UserError(`${where} is ${json === undefined ? 'missing' : JSON.stringify(json)}; expected an object.`);
+  return json as Json;
+}
+
+/** The parts of a whole that is shared out evenly, or a UserError that names both fields. */
+export function share(whole: number, among: number, names: readonly [string, string], where: string): number {
+  if (whole % among !== 0) throw new UserError(`In ${where}, ${names[0]} (${whole}) is not divisible by ${names[1]} (${among}). One of the two is wrong.`);
+  return whole / among;
+}

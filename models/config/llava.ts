@@ -1,0 +1,65 @@
+import { UserError } from 'eemllm';
+import * as v from 'valibot';
+import { checkActivation } from '../activations.ts';
+import type { Json } from './fields.ts';
+import { object, readFields, withDefault } from './fields.ts';
+import type { LlamaConfig } from './text.ts';
+import { llamaConfig } from './text.ts';
+import type { VisionConfig } from './vision.ts';
+import { visionConfig } from './vision.ts';
+
+/** Which hidden state of the tower becomes the visual tokens, and which of its rows. */
+export interface FeatureChoice {
+  /** 0 is the encoder's input, i the output of layer i - 1, -1 the last layer's. */
+  readonly vision_feature_layer: number;
+  /** `default` leaves the class token out. */
+  readonly vision_feature_select_strategy: 'default' | 'full';
+}
+
+/** LLaVA: tower, projector, decoder. */
+export interface LlavaConfig extends FeatureChoice {
+  readonly model_type: 'llava';
+  readonly vision_config: VisionConfig;
+  readonly text_config: LlamaConfig;
+  /** The widths that the projector joins: the tower's and the decoder's `hidden_size`. */
+  readonly vision_hidden_size: number;
+  readonly hidden_size: number;
+  readonly projector_hidden_act: string;
+  readonly multimodal_projector_bias: boolean;
+  /** The id that stands in a prompt for each visual token. */
+  readonly image_token_index: number;
+  /** Visual tokens of one picture. */
+  readonly num_visual_tokens: number;
+}
+
+/** LLaVA's tower where a config names none: CLIP ViT-L/14 at 336 px. */
+const defaultTower: Json = { model_type: 'clip_vision_model', hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 24, num_attention_heads: 16, image_size: 336, patch_size: 14 };
+
+const schema = v.object({
+  projector_hidden_act: withDefault(v.string(), 'gelu'),
+  multimodal_projector_bias: withDefault(v.boolean(), true),
+  vision_feature_layer: withDefault(v.pipe(v.number(), v.integer()), -2),
+  vision_feature_select_strategy: withDefault(v.picklist(['default', 'full']), 'default'),
+  image_token_index: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0))),
+  image_token_id: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0))),
+});
+
+/** Reads the config of a LLaVA. Throws a UserError for what is missing or contradictory. */
+export function llavaConfig(json: Json, where = 'config.json'): LlavaConfig {
+  if (Array.isArray(json['vision_feature_layer'])) throw new UserError(`'vision_feature_layer' of ${where} is a list; features of several layers side by side are not known here. Expected one layer's number.`);
+  const f = readFields(schema, json, where);
+  const vision_config = visionConfig(json['vision_config'] ? object(json['vision_config'], `'vision_config' of ${where}`) : defaultTower, `'vision_config' of ${where}`);
+  const text_config = llamaConfig(json['text_config'] ? object(json['text_config'], `'text_config' of ${where}`) : {}, `'text_config' of ${where}`);
+  const { vision_feature_layer, vision_feature_select_strategy } = f, layers = vision_config.num_hidden_layers;
+  if (vision_feature_layer < -layers - 1 || vision_feature_layer > layers)
+    throw new UserError(`'vision_feature_layer' of ${where} is ${vision_feature_layer}, but its tower has ${layers} layers: expected ${-layers - 1} to ${layers}, where 0 is the first layer's input and -1 the last layer's output.`);
+  const hasClassToken = vision_config.num_positions > vision_config.num_patches;
+  if (vision_feature_select_strategy === 'default' && !hasClassToken)
+    throw new UserError(`'vision_feature_select_strategy' of ${where} is 'default', which leaves out the class token, but a ${vision_config.model_type} has none. Expected 'full'.`);
+  return {
+    model_type: 'llava', vision_config, text_config, vision_hidden_size: vision_config.hidden_size, hidden_size: text_config.hidden_size,
+    projector_hidden_act: checkActivation(f.projector_hidden_act, 'projector_hidden_act', where), multimodal_projector_bias: f.multimodal_projector_bias,
+    vision_feature_layer, vision_feature_select_strategy, image_token_index: f.image_token_index ?? f.image_token_id ?? 32000,
+    num_visual_tokens: vision_feature_select_strategy === 'default' ? vision_config.num_patches : vision_config.num_positions,
+  };
+}

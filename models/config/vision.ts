@@ -1,0 +1,59 @@
+import { UserError } from 'eemllm';
+import * as v from 'valibot';
+import { checkActivation } from '../activations.ts';
+import type { Json } from './fields.ts';
+import { positive, readFields, share, size, withDefault } from './fields.ts';
+
+/** A vision tower with every size resolved. Names are Hugging Face's. */
+export interface VisionConfig {
+  readonly model_type: 'clip_vision_model' | 'siglip_vision_model';
+  readonly hidden_size: number;
+  readonly intermediate_size: number;
+  readonly num_hidden_layers: number;
+  readonly num_attention_heads: number;
+  readonly num_channels: number;
+  /** Side of the square picture, and of a patch, in pixels. */
+  readonly image_size: number;
+  readonly patch_size: number;
+  readonly hidden_act: string;
+  readonly layer_norm_eps: number;
+  /** Patches of a picture, and rows of the tower: CLIP has a class token besides. */
+  readonly num_patches: number;
+  readonly num_positions: number;
+  /** SigLIP: whether the checkpoint holds the attention-pooling head. */
+  readonly vision_use_head: boolean;
+}
+
+/** What the library's configuration classes say where a config says nothing (transformers 4.46.3). */
+const defaults = {
+  clip_vision_model: { patch_size: 32, hidden_act: 'quick_gelu', layer_norm_eps: 1e-5 },
+  siglip_vision_model: { patch_size: 16, hidden_act: 'gelu_pytorch_tanh', layer_norm_eps: 1e-6 },
+} as const;
+export const visionModelTypes: readonly string[] = Object.keys(defaults);
+
+const schema = (d: (typeof defaults)[keyof typeof defaults]) => v.object({
+  hidden_size: withDefault(size, 768),
+  intermediate_size: withDefault(size, 3072),
+  num_hidden_layers: withDefault(size, 12),
+  num_attention_heads: withDefault(size, 12),
+  num_channels: withDefault(size, 3),
+  image_size: withDefault(size, 224),
+  patch_size: withDefault(size, d.patch_size),
+  hidden_act: withDefault(v.string(), d.hidden_act),
+  layer_norm_eps: withDefault(positive, d.layer_norm_eps),
+  vision_use_head: withDefault(v.boolean(), true),
+});
+
+/** Reads the config of a tower: `clip_vision_model` or `siglip_vision_model`. Throws a UserError for what is contradictory. */
+export function visionConfig(json: Json, where = 'config.json'): VisionConfig {
+  const type = json['model_type'] ?? 'clip_vision_model';
+  if (!(typeof type === 'string' && type in defaults)) throw new UserError(`'model_type' of ${where} is ${JSON.stringify(type)}, a vision tower that is not known here. Known are: ${visionModelTypes.join(', ')}.`);
+  const family = type as keyof typeof defaults, f = readFields(schema(defaults[family]), json, where);
+  share(f.hidden_size, f.num_attention_heads, ['hidden_size', 'num_attention_heads'], where);
+  if (f.patch_size > f.image_size) throw new UserError(`In ${where}, patches of ${f.patch_size} px (patch_size) do not fit into pictures of ${f.image_size} px (image_size).`);
+  const num_patches = Math.floor(f.image_size / f.patch_size) ** 2, clip = family === 'clip_vision_model';
+  return {
+    ...f, model_type: family, hidden_act: checkActivation(f.hidden_act, 'hidden_act', where),
+    num_patches, num_positions: clip ? num_patches + 1 : num_patches, vision_use_head: !clip && f.vision_use_head,
+  };
+}

@@ -1,0 +1,78 @@
+/**
+ * Staging: from one definition without a cache come the entry points `vision` (once an image), `prefill` (once a prompt)
+ * and `decode` (once a token), the KV cache and the visual memory.
+ *
+ * Binding times say when each row is known (times.ts), the plan says which step computes it and what steps leave for
+ * each other (stage/plan.ts), and the graphs are the plan's rows, cut out of the definition (stage/build.ts). A later turn
+ * of a chat is another prefill: its attentions read the states, and in them the past. After Jones, Gomard and Sestoft,
+ * Partial Evaluation and Automatic Program Generation (1993), chapter 4.
+ */
+import type { Graph, Node } from '../compiler/ir/graph.ts';
+import type { Program } from '../compiler/ir/program.ts';
+import { program } from '../compiler/ir/program.ts';
+import type { RowSet, Sequence } from '../compiler/ir/rows.ts';
+import { rowSet, sequenceKind } from '../compiler/ir/rows.ts';
+import type { Entry } from './stage/build.ts';
+import { buildEntry } from './stage/build.ts';
+import { nameStates } from './stage/names.ts';
+import { StagePlan } from './stage/plan.ts';
+
+export const entryNames = ['vision', 'prefill', 'decode'] as const;
+export type EntryName = (typeof entryNames)[number];
+
+/** A pass from one graph to the graphs of a program. */
+export interface StagePass {
+  readonly name: string;
+  readonly proves: string;
+  run(graph: Graph): Program;
+}
+
+export const stage: StagePass = {
+  name: 'stage',
+  proves: 'Each row is computed once, in the first step in which everything that it depends on is known, and every row that a later step reads is in a state.',
+  run: (g) => {
+    const plan = new StagePlan(g), names = nameStates(plan);
+    const entries = [...(plan.hasVision ? [visionOf(plan)] : []), prefillOf(plan), ...decodeOf(plan)];
+    return program(entries.map((e) => buildEntry(plan, names, e)));
+  },
+};
+
+const visionOf = (plan: StagePlan): Entry => ({
+  name: 'vision',
+  rows: (n) => plan.vision.of(n),
+  computes: (n, kind) => plan.isVision(n, kind) || !!plan.vision.of(n)?.kinds.includes(kind),
+  within: (rows) => rows,
+  outputs: plan.visionOutputs,
+});
+
+const prefillOf = (plan: StagePlan): Entry => ({
+  name: 'prefill',
+  rows: (n) => plan.prefill.of(n),
+  computes: (n, kind) => !plan.isVision(n, kind),
+  within: (rows) => rows,
+  outputs: plan.prefillOutputs,
+});
+
+/** Decode is prefill of one row: the new token. A graph that asks for no row of text generates nothing. */
+function decodeOf(plan: StagePlan): Entry[] {
+  const token = generated(plan);
+  if (!token) return [];
+  const within = (rows: RowSet): RowSet | undefined =>
+    rows.sequence.name === token.sequence.name && rows.kinds.includes(token.kinds[0]!) ? token : undefined;
+  return [{
+    name: 'decode',
+    rows: (n) => { const rows = plan.prefill.of(n); return rows && within(rows); },
+    computes: (n, kind) => !plan.isVision(n, kind),
+    within,
+    outputs: plan.prefillOutputs,
+  }];
+}
+
+/** The row of the token that is generated: of the text kind of which the outputs read the last row, or any row. */
+function generated(plan: StagePlan): RowSet | undefined {
+  const text = (n: Node): { sequence: Sequence; kind: string }[] => n.type.rows!.kinds
+    .filter((k) => !sequenceKind(n.type.rows!.sequence, k).media).map((kind) => ({ sequence: n.type.rows!.sequence, kind }));
+  const outputs = [...plan.prefillOutputs.values()];
+  const found = outputs.filter((n) => n.type.rows!.last).flatMap(text)[0] ?? outputs.flatMap(text).at(-1);
+  return found && rowSet(found.sequence, [found.kind], { last: true });
+}

@@ -1,0 +1,74 @@
+/**
+ * What a session has read so far, as data: which rows stand where in the prompt and in the cache. No device in here.
+ *
+ * A segment is a run of text or one image. Its rows have consecutive positions, and consecutive slots in the region of
+ * their kind; kernels see segments as key spans, so an image may lie anywhere in memory and stand anywhere in the prompt.
+ */
+import { RuntimeError } from './errors.ts';
+import type { Manifest } from './manifest.ts';
+
+export type SequenceDecl = Manifest['sequences'][number];
+
+export interface Segment {
+  readonly kind: number;
+  /** Number of the image in the prompt, -1 for text. */
+  readonly image: number;
+  /** Position of the first row in the prompt. */
+  readonly position: number;
+  /** First slot within the region of the kind. */
+  readonly slot: number;
+  length: number;
+}
+
+/** First slot of each kind's region. */
+export function regionStarts(sequence: SequenceDecl): number[] {
+  let start = 0;
+  return sequence.kinds.map((k) => { const s = start; start += k.capacity; return s; });
+}
+
+/** `(slot, count, kind, image), (position, index, origin, 0)` of every segment: the keys that a step may read. */
+export function spanData(sequence: SequenceDecl, segments: readonly Segment[]): Int32Array<ArrayBuffer> {
+  const starts = regionStarts(sequence), out = new Int32Array(segments.length * 8);
+  segments.forEach((s, i) => out.set([starts[s.kind]! + s.slot, s.length, s.kind, s.image, s.position, 0, s.position, 0], i * 8));
+  return out;
+}
+
+/** A stretch of a segment: rows that a step computes. */
+export interface NewRows { readonly segment: Segment; readonly from: number; readonly count: number }
+
+/** `(position, kind, index, image)` of every new row, kind after kind. */
+export function rowData(sequence: SequenceDecl, rows: readonly NewRows[]): Int32Array<ArrayBuffer> {
+  const out = new Int32Array(rows.reduce((n, r) => n + r.count, 0) * 4);
+  let at = 0;
+  for (let kind = 0; kind < sequence.kinds.length; kind++)
+    for (const { segment, from, count } of rows) {
+      if (segment.kind !== kind) continue;
+      for (let i = from; i < from + count; i++, at += 4) out.set([segment.position + i, kind, i, segment.image], at);
+    }
+  return out;
+}
+
+/** The segments of a tower's own sequence: each kind once, positions counted through, as image 0. */
+export function towerSegments(sequence: SequenceDecl): Segment[] {
+  let position = 0;
+  return sequence.kinds.map((k, kind) => {
+    const s: Segment = { kind, image: 0, position, slot: 0, length: k.capacity };
+    position += k.capacity;
+    return s;
+  });
+}
+
+/** A prompt as token ids and images in order; images are told apart by the hash of their pixels. */
+export type PromptItem = number | ImageInput;
+export interface ImageInput { readonly key: string; readonly pixels: Float32Array }
+
+export const isImage = (x: PromptItem): x is ImageInput => typeof x !== "number";
+export const sameItem = (a: PromptItem, b: PromptItem): boolean => (typeof a === 'number' || typeof b === 'number' ? a === b : a.key === b.key);
+
+/** @throws RuntimeError `limit` when a kind has no room for `rows` rows. */
+export function checkCapacity(sequence: SequenceDecl, kind: number, rows: number): void {
+  const k = sequence.kinds[kind]!;
+  if (rows <= k.capacity) return;
+  const option = k.media ? '--max-visual' : '--max-text';
+  throw new RuntimeError('limit', `The conversation needs ${rows} ${k.name} tokens, but this bundle was compiled for at most ${k.capacity}. ${k.media ? 'Use fewer or smaller images' : 'Shorten the prompt, ask for fewer tokens or start a new conversation'}, or compile with ${option} ${rows} or more.`);
+}

@@ -1,0 +1,119 @@
+/**
+ * `bundle.json`: everything a loader needs to know of a bundle, as data. The compiler writes it, the runtime reads
+ * it, and both check it against this schema. `docs/bundle.schema.json` is made from it (`npm run schema`).
+ */
+import * as v from 'valibot';
+
+/** The version this runtime reads. A change that an older loader would misread raises it. */
+export const schemaVersion = 1;
+
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const name = v.pipe(v.string(), v.minLength(1));
+const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, 'a sha256 in hex was expected'));
+/** A file inside the bundle's folder: no absolute path, no `..`. */
+const file = v.pipe(v.string(), v.regex(/^(?!.*(^|\/)\.\.?(\/|$))[A-Za-z0-9_][A-Za-z0-9_./-]*$/, 'a path inside the bundle was expected'));
+
+/** A polynomial in the dims, as text: `12*V^2 + 3*T*V + 5`. Integer coefficients. */
+const polynomial = v.pipe(v.string(), v.regex(/^[-+*^/0-9A-Za-z_ ]+$/, 'a polynomial such as "2*V + T" was expected'));
+/** A number, or ⌈polynomial / by⌉. */
+const grid = v.union([count, v.strictObject({ ceil: polynomial, by: v.pipe(v.number(), v.integer(), v.minValue(1)) })]);
+
+const fileEntry = v.strictObject({ file, bytes: count, sha256 });
+
+const kind = v.strictObject({
+  name,
+  /** Media rows come in images; text rows are asked and generated. */
+  media: v.boolean(),
+  /** The dim that counts new rows of this kind; absent where the number is fixed. `C` + dim counts those in the cache too. */
+  dim: v.optional(name),
+  /** Most rows of this kind that a session can hold; their number, where it is fixed. */
+  capacity: count,
+});
+const sequence = v.strictObject({ name, kinds: v.array(kind) });
+
+/** How a buffer comes to be. */
+const buffer = v.variant('kind', [
+  /** Tensors of the weight files one after the other, at byte offsets. */
+  v.strictObject({ kind: v.literal('weight'), bytes: count, parts: v.array(v.strictObject({ tensor: name, offset: count, bytes: count })) }),
+  /** Rotary angles: cos and sin of position × frequency, f32 `[positions, frequencies, 2]`. */
+  v.strictObject({ kind: v.literal('rope'), bytes: count, positions: count, frequencies: v.array(v.number()) }),
+  /** Values within one step; they share the buffer as their lifetimes allow. */
+  v.strictObject({ kind: v.literal('arena'), bytes: count }),
+  /** What outlives a step: KV cache and visual memory. Row slots of each kind begin at the sum of the capacities before it. */
+  v.strictObject({ kind: v.literal('state'), bytes: count, rowBytes: count, sequence: name, kinds: v.array(name), memory: v.boolean(), headPairs: v.optional(count) }),
+  /** Written by the caller before a step. */
+  v.strictObject({ kind: v.literal('input'), bytes: count, source: v.picklist(['pixels', 'ids', 'values', 'rows', 'spans', 'dims']), sequence: v.optional(name), input: v.optional(name) }),
+]);
+
+const dispatch = v.strictObject({
+  label: v.string(),
+  /** Module path of the author's model. */
+  path: v.string(),
+  kernel: name,
+  /** One entry a binding of the kernel, in order: a range of a buffer. */
+  bind: v.array(v.strictObject({ buffer: name, offset: count, bytes: count })),
+  /** Rows that the dispatch computes, by kind. */
+  rows: v.record(v.string(), polynomial),
+  /** FLOPs of the graph behind this dispatch (2 per multiply-add), and FLOPs that its tiles execute per workgroup. */
+  flops: polynomial,
+});
+
+const entry = v.strictObject({
+  dispatches: v.array(dispatch),
+  /** Where the results lie after the step. */
+  outputs: v.record(v.string(), v.strictObject({ buffer: name, offset: count, row: polynomial, width: count, dtype: v.picklist(['f32', 'f16', 'i32']) })),
+});
+
+const kernel = v.strictObject({
+  file,
+  sha256,
+  family: name,
+  features: v.array(v.string()),
+  bindings: v.array(v.picklist(['read', 'read_write', 'uniform'])),
+  grid: v.tuple([grid, grid, grid]),
+});
+
+/** One complete program for one class of device. The runtime takes the first whose needs the device meets. */
+const target = v.strictObject({
+  name,
+  features: v.array(v.string()),
+  /** `software` for adapters that run on the CPU. */
+  device: v.picklist(['any', 'gpu', 'software']),
+  /** Fields of the dims uniform, u32 each, in order. */
+  dims: v.array(name),
+  buffers: v.record(v.string(), buffer),
+  kernels: v.record(v.string(), kernel),
+  entries: v.record(v.picklist(['vision', 'prefill', 'decode']), entry),
+});
+
+export const manifestSchema = v.strictObject({
+  schema: v.literal(schemaVersion),
+  generator: v.string(),
+  model: v.strictObject({
+    name: v.string(),
+    type: v.string(),
+    variant: v.string(),
+    dtype: v.picklist(['f32', 'f16']),
+    mask: v.record(v.string(), v.string()),
+  }),
+  /** The sequence of the prompt, then those of the towers. */
+  sequences: v.array(sequence),
+  /** How images enter the prompt; absent for text-only models. */
+  /** `lookahead`: earlier rows may read later images, so a new image invalidates what came before it. */
+  media: v.optional(v.strictObject({ kind: name, lookahead: v.boolean(), rowsPerImage: count, imageToken: v.string(), imageTokenId: count, pixels: v.tuple([count, count, count]) })),
+  vocabulary: count,
+  stopTokens: v.array(count),
+  weights: v.array(fileEntry),
+  /** Tokenizer, chat template, preprocessing and generation defaults, as the checkpoint has them. */
+  files: v.array(fileEntry),
+  targets: v.array(target),
+});
+
+export type Manifest = v.InferOutput<typeof manifestSchema>;
+export type Target = v.InferOutput<typeof target>;
+export type BufferDecl = v.InferOutput<typeof buffer>;
+export type Dispatch = v.InferOutput<typeof dispatch>;
+export type Entry = v.InferOutput<typeof entry>;
+export type KernelDecl = v.InferOutput<typeof kernel>;
+export type GridDecl = v.InferOutput<typeof grid>;
+export type EntryName = 'vision' | 'prefill' | 'decode';

@@ -1,0 +1,28 @@
+import type { PromptItem, ImageInput } from './context.ts';
+import { RuntimeError } from './errors.ts';
+import type { Manifest } from './manifest.ts';
+import type { Tokenizer } from './tokenizer.ts';
+
+/**
+ * A prompt's text to token ids and images. As in transformers, every image token is first written as often as its image
+ * has rows, then the whole text is tokenised at once; here each such run becomes the image itself.
+ * @throws RuntimeError `value` when the text has more or fewer image marks than there are images.
+ */
+export function promptItems(manifest: Manifest, tokenizer: Tokenizer, text: string, images: readonly ImageInput[], addSpecialTokens: boolean): PromptItem[] {
+  const { media } = manifest;
+  if (!media) {
+    if (images.length) throw new RuntimeError('value', `${images.length} image(s) were given, but '${manifest.model.name}' reads text only.`);
+    return tokenizer.encode(text, { addSpecialTokens });
+  }
+  const marks = text.split(media.imageToken).length - 1;
+  if (marks !== images.length)
+    throw new RuntimeError('value', `The prompt has ${marks} image mark(s) '${media.imageToken}', but ${images.length} image(s) were given. Write one mark where each image belongs.`);
+  const ids = tokenizer.encode(text.replaceAll(media.imageToken, media.imageToken.repeat(media.rowsPerImage)), { addSpecialTokens });
+  const items: PromptItem[] = [];
+  for (let i = 0, image = 0; i < ids.length;) {
+    if (ids[i] !== media.imageTokenId) { items.push(ids[i++]!); continue; }
+    items.push(images[image++]!);
+    i += media.rowsPerImage;
+  }
+  return items;
+}

@@ -1,0 +1,240 @@
+/**
+ * One conversation on a program: what the cache holds, and the steps that extend it.
+ *
+ * A new prompt keeps whatever prefix of it the cache already holds. Images that the `vision` step has seen stay in the
+ * visual memory; where the mask lets their rows depend on the image alone, a later prompt reads them where they lie,
+ * whatever text stands around them.
+ */
+import type { ImageInput, NewRows, PromptItem, Segment, SequenceDecl } from './context.ts';
+import { checkCapacity, isImage, rowData, sameItem, spanData, towerSegments } from './context.ts';
+import { RuntimeError } from './errors.ts';
+import { f16ToF32 } from './half.ts';
+import type { EntryName, Manifest } from './manifest.ts';
+import type { Dims } from './polynomial.ts';
+import type { LoadedEntry, Program } from './program.ts';
+import { newCounters } from './program.ts';
+import { Readback } from './readback.ts';
+import { VisualMemory } from './visual-memory.ts';
+
+export class Session {
+  /** What ran since the session began (or since `counters` was replaced). */
+  counters = newCounters();
+  private readonly sequence: SequenceDecl;
+  private readonly text: number;
+  private readonly media: number;
+  /** True if prefill computes rows of images. */
+  private readonly prefillsMedia: boolean;
+  private readonly memory: VisualMemory;
+  private readonly readback: Readback;
+  private items: PromptItem[] = [];
+  private segments: Segment[] = [];
+  private last: { entry: EntryName; dims: Dims } | undefined;
+  private lost: string | undefined;
+
+  constructor(readonly program: Program, readonly manifest: Manifest) {
+    const { media } = manifest;
+    this.sequence = manifest.sequences[0]!;
+    this.text = this.sequence.kinds.findIndex((k) => !k.media);
+    this.media = this.sequence.kinds.findIndex((k) => k.name === media?.kind);
+    this.prefillsMedia = this.entry('prefill').dispatches.some((d) => d.rows.some(([kind]) => kind === media?.kind));
+    this.memory = new VisualMemory(media?.rowsPerImage ?? 0, this.sequence.kinds[this.media]?.capacity ?? 0, this.prefillsMedia);
+    this.readback = new Readback(program.device);
+    void program.device.lost.then((info) => { this.lost = info.message || info.reason; });
+    this.writeTowers();
+  }
+
+  /** Tokens and images that the cache holds. */
+  get length(): number { return this.items.length; }
+
+  /**
+   * Reads a prompt: images through `vision` where the memory does not hold them yet, then all that is new through
+   * `prefill`. Afterwards `logits` and `next` belong to the prompt's last token.
+   * @throws RuntimeError `limit` when the prompt is longer than the bundle allows, `value` when it does not end in text
+   *   or holds what this model cannot read, `device-lost`.
+   */
+  async prefill(prompt: readonly PromptItem[]): Promise<void> {
+    this.checkDevice();
+    this.checkPrompt(prompt);
+    // The last token is always read anew: its logits are the result.
+    let kept = 0;
+    while (kept < prompt.length - 1 && kept < this.items.length && sameItem(prompt[kept]!, this.items[kept]!)) kept++;
+    // Where earlier rows read later images, what came before a new image has to be read again.
+    if (this.manifest.media?.lookahead && (prompt.slice(kept).some(isImage) || this.items.slice(kept).some(isImage))) kept = 0;
+    if (!this.memory.hasRoom(prompt.filter(isImage))) { this.memory.clear(); kept = 0; }
+    this.cut(kept);
+
+    const fresh: NewRows[] = [], ids: number[] = [];
+    for (const item of prompt.slice(kept)) {
+      if (isImage(item)) await this.appendImage(item, fresh);
+      else { this.appendText(fresh); ids.push(item); }
+      this.items.push(item);
+    }
+    this.run('prefill', fresh, ids);
+  }
+
+  /** Reads one more token; `logits` and `next` afterwards belong to it. */
+  decode(token: number): void {
+    this.checkDevice();
+    checkCapacity(this.sequence, this.text, this.rowsHeld(this.text) + 1);
+    const fresh: NewRows[] = [];
+    this.appendText(fresh);
+    this.items.push(token);
+    this.run('decode', fresh, [token]);
+  }
+
+  /** Forgets the conversation; the visual memory stays. */
+  reset(): void { this.cut(0); }
+
+  /** The token with the largest logit, as the device computed it. */
+  async next(): Promise<number> { return new Int32Array(await this.read('next'))[0]!; }
+
+  /** Logits of the last token, one a vocabulary entry. */
+  async logits(): Promise<Float32Array> {
+    const bytes = await this.read('logits');
+    return this.entry('prefill').outputs['logits']?.dtype === 'f16' ? f16ToF32(new Uint16Array(bytes)) : new Float32Array(bytes);
+  }
+
+  destroy(): void { this.readback.destroy(); }
+
+  private get position(): number {
+    const last = this.segments.at(-1);
+    return last ? last.position + last.length : 0;
+  }
+  /** Slots of a kind's region that the conversation uses, from the first on. */
+  private rowsHeld(kind: number): number {
+    return this.segments.reduce((n, s) => (s.kind === kind ? Math.max(n, s.slot + s.length) : n), 0);
+  }
+
+  private appendText(fresh: NewRows[]): void {
+    const last = this.segments.at(-1), open = fresh.at(-1);
+    if (last?.kind === this.text) {
+      last.length++;
+      if (open?.segment === last) fresh[fresh.length - 1] = { ...open, count: open.count + 1 };
+      else fresh.push({ segment: last, from: last.length - 1, count: 1 });
+    } else {
+      const segment: Segment = { kind: this.text, image: -1, position: this.position, slot: this.rowsHeld(this.text), length: 1 };
+      this.segments.push(segment);
+      fresh.push({ segment, from: 0, count: 1 });
+    }
+  }
+
+  private async appendImage(image: ImageInput, fresh: NewRows[]): Promise<void> {
+    const { slot, rows, known } = this.memory.place(image, this.rowsHeld(this.media));
+    if (!known) {
+      this.see(image, slot, rows);
+      this.memory.hold(image, slot);
+    }
+    const number = this.segments.filter((s) => s.image >= 0).length;
+    const segment: Segment = { kind: this.media, image: number, position: this.position, slot, length: rows };
+    this.segments.push(segment);
+    if (this.prefillsMedia) fresh.push({ segment, from: 0, count: rows });
+  }
+
+  /** Shortens the context to its first `count` items. */
+  private cut(count: number): void {
+    for (let rest = this.items.length - count; rest > 0;) {
+      const last = this.segments.at(-1)!;
+      const drop = last.kind === this.text ? Math.min(rest, last.length) : 1;
+      rest -= drop;
+      if (last.kind === this.text && last.length > drop) last.length -= drop;
+      else this.segments.pop();
+    }
+    this.items.length = count;
+  }
+
+  private checkPrompt(prompt: readonly PromptItem[]): void {
+    if (typeof prompt.at(-1) !== 'number')
+      throw new RuntimeError('value', prompt.length ? 'The prompt ends with an image; a question in words must follow it.' : 'The prompt is empty; at least one token is needed.');
+    const images = prompt.filter(isImage), { media, vocabulary } = this.manifest;
+    if (images.length && !media) throw new RuntimeError('value', `The prompt has ${images.length} image(s), but '${this.manifest.model.name}' reads text only.`);
+    checkCapacity(this.sequence, this.text, prompt.length - images.length);
+    if (media) {
+      const places = this.prefillsMedia ? images.length : new Set(images.map((i) => i.key)).size;
+      checkCapacity(this.sequence, this.media, places * media.rowsPerImage);
+      const size = media.pixels.reduce((a, b) => a * b, 1);
+      for (const i of images) if (i.pixels.length !== size) throw new RuntimeError('value', `An image has ${i.pixels.length} values, this model reads ${media.pixels.join('×')} = ${size}. Preprocess it with the bundle's own preprocessor_config.json.`);
+    }
+    for (const t of prompt)
+      if (typeof t === 'number' && !(Number.isInteger(t) && t >= 0 && t < vocabulary)) throw new RuntimeError('value', `The prompt holds the token id ${t}; this model's ids are 0 to ${vocabulary - 1}.`);
+  }
+
+  /** One image through the `vision` step, into the given slots of the memory. */
+  private see(image: ImageInput, slot: number, rows: number): void {
+    const { queue } = this.program.device, pixels = this.program.input('pixels');
+    if (pixels) queue.writeBuffer(pixels, 0, image.pixels as Float32Array<ArrayBuffer>);
+    const segment: Segment = { kind: this.media, image: 0, position: 0, slot, length: rows };
+    this.writeSequence([segment], [{ segment, from: 0, count: rows }]);
+    const dims = this.dims([segment], (kind) => (kind === this.media ? { fresh: rows, held: slot + rows } : { fresh: 0, held: 0 }));
+    this.submit('vision', dims);
+  }
+
+  private run(name: 'prefill' | 'decode', fresh: readonly NewRows[], ids: readonly number[]): void {
+    const { queue } = this.program.device, buffer = this.program.input('ids');
+    if (buffer) queue.writeBuffer(buffer, 0, Int32Array.from(ids));
+    this.writeSequence(this.segments, fresh);
+    const dims = this.dims(this.segments, (kind) => ({
+      fresh: fresh.reduce((n, r) => n + (r.segment.kind === kind ? r.count : 0), 0),
+      held: kind === this.media && !this.prefillsMedia ? Math.max(this.memory.end, 0) : this.rowsHeld(kind),
+    }));
+    this.submit(name, dims);
+    this.last = { entry: name, dims };
+  }
+
+  private dims(spans: readonly Segment[], rows: (kind: number) => { fresh: number; held: number }): Dims {
+    const out: Record<string, number> = {};
+    for (const s of this.manifest.sequences.slice(1)) out[`spans_${s.name}`] = s.kinds.length;
+    out[`spans_${this.sequence.name}`] = spans.length;
+    this.sequence.kinds.forEach((k, i) => {
+      if (!k.dim) return;
+      const { fresh, held } = rows(i);
+      out[k.dim] = fresh;
+      out[`C${k.dim}`] = held;
+    });
+    return out;
+  }
+
+  private writeSequence(spans: readonly Segment[], fresh: readonly NewRows[]): void {
+    this.write('spans', this.sequence.name, spanData(this.sequence, spans));
+    this.write('rows', this.sequence.name, rowData(this.sequence, fresh));
+  }
+  /** A tower's rows are the same for every image. */
+  private writeTowers(): void {
+    for (const s of this.manifest.sequences.slice(1)) {
+      const segments = towerSegments(s);
+      this.write('spans', s.name, spanData(s, segments));
+      this.write('rows', s.name, rowData(s, segments.map((segment) => ({ segment, from: 0, count: segment.length }))));
+    }
+  }
+  private write(source: 'rows' | 'spans', sequence: string, data: Int32Array<ArrayBuffer>): void {
+    const buffer = this.program.input(source, sequence);
+    if (!buffer) return;
+    if (data.byteLength > buffer.size)
+      throw new RuntimeError('limit', `The conversation alternates too often between text and images: ${data.length / 8} runs, this bundle has room for ${buffer.size / 32}. Start a new conversation, or compile with larger limits.`);
+    this.program.device.queue.writeBuffer(buffer, 0, data);
+  }
+
+  private submit(name: EntryName, dims: Dims): void {
+    this.program.writeDims(dims);
+    const encoder = this.program.device.createCommandEncoder({ label: name });
+    this.program.encode(encoder, this.entry(name), dims, this.counters);
+    this.program.device.queue.submit([encoder.finish()]);
+  }
+
+  private async read(output: string): Promise<ArrayBuffer> {
+    this.checkDevice();
+    if (!this.last) throw new RuntimeError('value', 'Nothing has been read yet: call prefill first.');
+    const o = this.entry(this.last.entry).outputs[output];
+    if (!o) throw new RuntimeError('bundle', `This bundle has no output '${output}'. Compile it anew.`);
+    const bytes = o.width * (o.dtype === 'f16' ? 2 : 4);
+    return this.readback.read(o.buffer, o.offset + o.row(this.last.dims) * bytes, bytes);
+  }
+
+  private checkDevice(): void {
+    if (this.lost !== undefined) throw new RuntimeError('device-lost', `The GPU device was lost (${this.lost}). Load the model again.`);
+  }
+  private entry(name: EntryName): LoadedEntry {
+    const e = this.program.entries[name];
+    if (!e) throw new RuntimeError('bundle', `This bundle has no entry point '${name}'. Compile it anew.`);
+    return e;
+  }
+}
