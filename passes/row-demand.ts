@@ -42,7 +42,8 @@ export class Demand {
  * which nothing is read may be given as it was: no op looks at more than its type.
  */
 export function narrowNode(b: GraphBuilder, n: Node, inputs: readonly Node[], out: RowSet): Node {
-  if (sameRows(out, n.type.rows!) && inputs.every((x, i) => x === n.inputs[i])) return copyNode(b, n, inputs);
+  const kept = (x: Node, i: number): boolean => x === n.inputs[i] && (!x.type.rows || !!rowsRead(n, out, i, b));
+  if (sameRows(out, n.type.rows!) && inputs.every(kept)) return copyNode(b, n, inputs);
   const narrow = opDef(n.op).narrow;
   if (!narrow) return b.op(n.op, inputs.map((x) => (x.type.rows ? b.select(x, out) : x)), n.attrs, n);
   b.path = n.path; b.where = n.where;

@@ -134,7 +134,7 @@ function cacheFolders(): string[] {
 async function unpack(archive: string, home: NodeRequire, cache: string): Promise<string> {
   const packed = readFileSync(archive);
   const folder = join(cache, `swiftshader-${createHash('sha256').update(packed).digest('hex').slice(0, 16)}`);
-  mkdirSync(cache, { recursive: true, mode: 0o700 });
+  makeFolder(cache);
   // Libraries are run from here: in a shared folder such as /tmp nobody else may have put them there.
   const uid = process.getuid?.();
   if (uid !== undefined && statSync(cache).uid !== uid) throw new Error(`${cache} belongs to another user`);
@@ -152,4 +152,15 @@ async function unpack(archive: string, home: NodeRequire, cache: string): Promis
     if (!existsSync(folder)) throw error; // else another process was faster
   }
   return folder;
+}
+
+/** Makes a folder and those above it. Node 20's own `recursive` never returns where the kernel says ENOENT, as in /proc. */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  if (dirname(path) !== path) makeFolder(dirname(path));
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (!existsSync(path)) throw error; // else another process made it just now
+  }
 }

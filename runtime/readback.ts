@@ -5,7 +5,13 @@ export class Readback {
   private staging: GPUBuffer | undefined;
   private queue: Promise<unknown> = Promise.resolve();
 
-  constructor(private readonly device: GPUDevice) {}
+  /** Rejects when the device is lost: a map that was under way then may never settle. */
+  private readonly lost: Promise<never>;
+
+  constructor(private readonly device: GPUDevice) {
+    this.lost = device.lost.then((info) => { throw new Error(info.message || 'the device is lost'); });
+    this.lost.catch(() => undefined);
+  }
 
   /** `bytes` (rounded up to 4) from `offset` (a multiple of 4) on. Reads are served one after the other. */
   read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
@@ -23,7 +29,7 @@ export class Readback {
     encoder.copyBufferToBuffer(buffer, offset, this.staging, 0, bytes);
     this.device.queue.submit([encoder.finish()]);
     try {
-      await this.staging.mapAsync(0x1 /* READ */, 0, bytes);
+      await Promise.race([this.staging.mapAsync(0x1 /* READ */, 0, bytes), this.lost]);
     } catch (cause) {
       throw new RuntimeError('device-lost', `The result could not be read back from the device (${reasonOf(cause)}). Load the model again.`, { cause });
     }

@@ -5,7 +5,7 @@
  * without holes, which the format forbids.
  */
 import { createHash, randomBytes, type Hash } from 'node:crypto';
-import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { UserError } from '../ir/errors.ts';
 
@@ -71,7 +71,7 @@ export async function writeSafetensors(folder: string, tensors: readonly TensorT
   const temporary: string[] = [];
   const shards: WrittenShard[] = [];
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     for (const [i, group] of groups.entries()) {
       const file = groups.length === 1 ? `${prefix}.safetensors` : `${prefix}-${number(i + 1)}-of-${number(groups.length)}.safetensors`;
       const path = join(folder, `.${file}.${tag}.tmp`);
@@ -90,7 +90,8 @@ export async function writeSafetensors(folder: string, tensors: readonly TensorT
 export function explain(error: unknown, path: string): unknown {
   const code = (error as NodeJS.ErrnoException)?.code;
   const advice =
-    code === 'ENOSPC' || code === 'EDQUOT' ? 'the disk is full. Free some space, or write to another disk'
+    code === 'ENOENT' ? 'no folder can be made there. Check the path'
+    : code === 'ENOSPC' || code === 'EDQUOT' ? 'the disk is full. Free some space, or write to another disk'
     : code === 'EFBIG' ? 'the file system allows no file of this size. Choose a smaller shard size, or another disk'
     : code === 'EACCES' || code === 'EPERM' || code === 'EROFS' ? 'this user may not write there. Choose another folder, or change its permissions'
     : code === 'ENOTDIR' || code === 'EEXIST' ? 'a file stands where a folder is needed. Choose another folder'
@@ -177,7 +178,7 @@ async function put(handle: FileHandle, bytes: Uint8Array, ...hashes: Hash[]): Pr
 export async function writeFileAtomically(path: string, content: string | Uint8Array): Promise<void> {
   const temporary = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolder(dirname(path));
     const handle = await open(temporary, 'wx');
     try {
       await handle.writeFile(content);
@@ -190,4 +191,14 @@ export async function writeFileAtomically(path: string, content: string | Uint8A
     await rm(temporary, { force: true }).catch(() => undefined);
     throw explain(error, path);
   }
+}
+
+/** Makes a folder and those above it. Node 20's own `recursive` never returns where the kernel says ENOENT, as in /proc. */
+export async function makeFolder(path: string): Promise<void> {
+  const there = () => stat(path).then((s) => s.isDirectory(), () => false);
+  if (await there()) return;
+  if (dirname(path) !== path) await makeFolder(dirname(path));
+  await mkdir(path).catch(async (error: unknown) => {
+    if (!(await there())) throw error; // else another process made it just now
+  });
 }

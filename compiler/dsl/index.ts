@@ -3,14 +3,15 @@
  * whom; a row rule says which rows a sublayer rewrites. The compiler derives the rest.
  */
 export { UserError } from '../ir/errors.ts';
+export { suggest } from '../ir/spelling.ts';
 export { inLayers, atLayer } from './layer-choice.ts';
 export type { LayerChoice, PerLayer } from './layer-choice.ts';
 export { Embedding, LayerNorm, Linear, PatchEmbedding, RMSNorm } from './layers.ts';
 export type { LinearOptions, NormOptions, PatchOptions } from './layers.ts';
 export { allOf, isMask, mask } from './mask.ts';
 export type { AnyMask, Mask, MaskParameters, Token } from './mask.ts';
-export { Model, embeddings, ids, pictures } from './model.ts';
-export type { Given, Input, ModelClass } from './model.ts';
+export { Model, createModel, embeddings, ids, pictures } from './model.ts';
+export type { Given, Input, JsonObject, ModelClass } from './model.ts';
 export { Module, countParameters, parameters } from './module.ts';
 export type { NamedParameter } from './module.ts';
 export { asRows, attention, broadcast, gelu, gelu_tanh, index, patches, position, quick_gelu, relu, rope, sigmoid, silu, tanh } from './ops.ts';

@@ -9,6 +9,9 @@ import { sequence } from './sequence.ts';
 import type { Sequence } from './sequence.ts';
 import { Integers, Pictures, Tensor } from './tensor.ts';
 
+/** A JSON object, as it stands in a file. */
+export type JsonObject = Readonly<Record<string, unknown>>;
+
 /** Something that the caller of a model gives: what it looks like, and when it is known. */
 export interface Input<Value> {
   /** Adds the input's leaf to the graph. @internal */
@@ -42,10 +45,21 @@ export const pictures = (cfg: { readonly num_channels: number; readonly image_si
  * back is the output: the logits of a language model, the features of a tower.
  */
 export abstract class Model<Config = unknown> extends Module<Config> {
-  /** The config that a model file is compiled with when none is given (`--checkpoint`). */
-  static config?: unknown;
+  /** The config that the model is compiled with when none is given (`--checkpoint`). */
+  static config?: JsonObject;
+  /** Makes the model's config out of a `config.json`. Without it the model gets the JSON as it is. */
+  static readConfig?: (json: JsonObject, where?: string) => unknown;
   abstract readonly inputs: Readonly<Record<string, Input<unknown>>>;
 }
 /** A class of models: what a model file exports. */
-export interface ModelClass<Config = unknown> { new (cfg: Config): Model<Config>; readonly config?: unknown }
+export interface ModelClass {
+  new (cfg: never): Model;
+  readonly config?: JsonObject;
+  readonly readConfig?: (json: JsonObject, where?: string) => unknown;
+}
+
+/** Makes a model of the class out of a `config.json`. `where` names the file in errors. */
+export function createModel(model: ModelClass, json: JsonObject, where = 'config.json'): Model {
+  return new model((model.readConfig ? model.readConfig(json, where) : json) as never);
+}
 

@@ -25,7 +25,8 @@ export class MaskTable {
     const wanted = 'mask';
     let name = wanted;
     for (let i = 2; this.builder.masks.has(name); i++) {
-      if (sameExpr(this.builder.masks.get(name)!.expr, expr)) return name;
+      const other = this.builder.masks.get(name)!;
+      if (other.sequence === mask.sequence.ir && sameExpr(other.expr, expr)) return name;
       name = `${wanted}_${i}`;
     }
     const where = maskPlace(mask);

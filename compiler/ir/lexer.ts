@@ -31,7 +31,7 @@ export const MaskText = createToken({
   name: 'MaskText', label: "the mask's predicate", line_breaks: false,
   pattern: (text: string, offset: number, before: IToken[]) => {
     const n = before.length;
-    if (before[n - 1]?.tokenType !== Equals || before[n - 2]?.tokenType !== RParen || before[n - 4]?.tokenType !== LParen || before[n - 6]?.tokenType !== Mask) return null;
+    if (before[n - 1]?.tokenType !== Equals || before[n - 1]!.endOffset !== offset - 1 || before[n - 2]?.tokenType !== RParen || before[n - 4]?.tokenType !== LParen || before[n - 6]?.tokenType !== Mask) return null;
     predicate.lastIndex = offset;
     const found = predicate.exec(text);
     return found?.[0].trim() ? found : null;

@@ -46,6 +46,9 @@ export function parseProgram(text: string, options: ParseOptions = {}): Program 
   });
 }
 
+/** Recursion that ran out of stack is a RangeError too, but none of ours. */
+const isOverflow = (e: unknown): boolean => e instanceof RangeError && /call stack/i.test(e.message);
+
 /** The values that a graph or a body may speak of. */
 interface Scope { readonly values: Map<string, Node>; /** Of a body. */ readonly params?: readonly Node[] }
 
@@ -62,7 +65,7 @@ class Reader {
     } catch (e) {
       if (e instanceof SyntaxProblem) return e.expected === undefined ? this.fail(e.token, e.message) : this.unexpected(e.token, e.expected);
       if (e instanceof UserError && e.where && !e.frame) throw new UserError(e.reason, e.where, { cause: e, frame: sourceFrame(this.text, e.where) });
-      if (e instanceof RangeError && /call stack/i.test(e.message)) throw new UserError('The text is nested too deeply to be read.', undefined, { cause: e });
+      if (isOverflow(e)) throw new UserError('The text is nested too deeply to be read.', undefined, { cause: e });
       throw e;
     }
   }
@@ -93,7 +96,7 @@ class Reader {
   /** Runs `f`; its RangeError or SyntaxError becomes an error at the word. */
   private at<T>(token: IToken, f: () => T): T {
     try { return f(); } catch (e) {
-      if (e instanceof UserError || !(e instanceof RangeError || e instanceof SyntaxError)) throw e;
+      if (isOverflow(e) || !(e instanceof RangeError || e instanceof SyntaxError)) throw e;
       return this.fail(token, e.message, e);
     }
   }
@@ -133,7 +136,7 @@ class Reader {
   private declare(b: GraphBuilder, d: DeclarationSyntax): void {
     if (d.is === 'sequence') {
       this.unique(d.kinds.map((k) => k.name), 'kind');
-      const kinds: Kind[] = d.kinds.map((k) => ({ name: k.name.image, media: k.media, count: this.at(k.count[0]!, () => Poly.parse(k.count.map((x) => x.image).join(''))) }));
+      const kinds: Kind[] = d.kinds.map((k) => ({ name: k.name.image, media: k.media, count: this.at(k.count[0]!, () => Poly.parse(k.count.map((x) => x.image).join(' '))) }));
       b.sequence({ name: this.name(d.name), kinds });
       return;
     }
@@ -200,7 +203,7 @@ class Reader {
 
   private checkTypes(b: GraphBuilder, s: NodeSyntax, types: readonly TensorType[]): void {
     if (!s.types.length) return;
-    if (s.types.length !== types.length) this.fail(s.types[0]!.dtype, `${s.name.image} has ${types.length} result(s), but ${s.types.length} types are written.`);
+    if (s.types.length !== types.length) this.fail(s.types[0]!.dtype, `${s.name.image} has ${types.length} result(s), but ${s.types.length} type(s) are written.`);
     s.types.forEach((t, i) => {
       const written = this.type(b, t);
       if (!sameType(written, types[i]!)) this.fail(t.dtype, `${s.name.image} is written as ${printType(written)}, but ${s.op.image} gives ${printType(types[i]!)} here.`);

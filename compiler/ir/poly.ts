@@ -130,7 +130,7 @@ export class Poly {
 
   static parse(text: string): Poly {
     const src = text.replace(/\s+/g, '');
-    if (!/^[+-]?[^+-]+([+-][^+-]+)*$/.test(src)) throw new SyntaxError(`'${text}' is no polynomial; an example is '12*V^2 + 3*T*V + 1/2*T'.`);
+    if (/\w\s+\w/.test(text) || !/^[+-]?[^+-]+([+-][^+-]+)*$/.test(src)) throw new SyntaxError(`'${text}' is no polynomial; an example is '12*V^2 + 3*T*V + 1/2*T'.`);
     let out = Poly.zero;
     for (const m of src.match(/[+-]?[^+-]+/g) ?? []) {
       let t = Poly.of(1);

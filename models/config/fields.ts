@@ -1,17 +1,11 @@
+import type { JsonObject } from 'eemllm';
 import { UserError } from 'eemllm';
 import * as v from 'valibot';
-
-/** A JSON object, as it stands in a file. */
-export type Json = Readonly<Record<string, unknown>>;
 
 /** A size or a count: a whole number of at least 1. */
 export const size = v.pipe(v.number(), v.integer(), v.minValue(1));
 /** A number greater than 0. */
 export const positive = v.pipe(v.number(), v.gtValue(0));
-/** A field with the default of the library's configuration class; `null` stands for its absence. */
-export const withDefault = <const S extends v.BaseSchema<unknown, unknown, v.BaseIssue<unknown>>>(schema: S, value: v.InferInput<S>) =>
-  v.pipe(v.unknown(), v.transform((x): unknown => x ?? value), schema);
-
 /** Reads fields out of a config. Throws a UserError with one sentence for each field that is wrong. */
 export function readFields<S extends v.BaseSchema<unknown, unknown, v.BaseIssue<unknown>>>(schema: S, json: unknown, where: string): v.InferOutput<S> {
   const result = v.safeParse(schema, json);
@@ -31,9 +25,9 @@ const expectation = (issue: v.BaseIssue<unknown>): string => {
 };
 
 /** An object of a config, or a UserError. */
-export function object(json: unknown, where: string): Json {
+export function object(json: unknown, where: string): JsonObject {
   if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new UserError(`${where} is ${json === undefined ? 'missing' : JSON.stringify(json)}; expected an object.`);
-  return json as Json;
+  return json as JsonObject;
 }
 
 /** The parts of a whole that is shared out evenly, or a UserError that names both fields. */

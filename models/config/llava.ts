@@ -1,8 +1,8 @@
+import type { JsonObject } from 'eemllm';
 import { UserError } from 'eemllm';
 import * as v from 'valibot';
 import { checkActivation } from '../activations.ts';
-import type { Json } from './fields.ts';
-import { object, readFields, withDefault } from './fields.ts';
+import { object, readFields } from './fields.ts';
 import type { LlamaConfig } from './text.ts';
 import { llamaConfig } from './text.ts';
 import type { VisionConfig } from './vision.ts';
@@ -33,19 +33,21 @@ export interface LlavaConfig extends FeatureChoice {
 }
 
 /** LLaVA's tower where a config names none: CLIP ViT-L/14 at 336 px. */
-const defaultTower: Json = { model_type: 'clip_vision_model', hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 24, num_attention_heads: 16, image_size: 336, patch_size: 14 };
+const defaultTower: JsonObject = { model_type: 'clip_vision_model', hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 24, num_attention_heads: 16, image_size: 336, patch_size: 14 };
 
 const schema = v.object({
-  projector_hidden_act: withDefault(v.string(), 'gelu'),
-  multimodal_projector_bias: withDefault(v.boolean(), true),
-  vision_feature_layer: withDefault(v.pipe(v.number(), v.integer()), -2),
-  vision_feature_select_strategy: withDefault(v.picklist(['default', 'full']), 'default'),
+  projector_hidden_act: v.nullish(v.string(), 'gelu'),
+  multimodal_projector_bias: v.nullish(v.boolean(), true),
+  vision_feature_layer: v.nullish(v.pipe(v.number(), v.integer()), -2),
+  vision_feature_select_strategy: v.nullish(v.picklist(['default', 'full']), 'default'),
   image_token_index: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0))),
   image_token_id: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0))),
 });
 
 /** Reads the config of a LLaVA. Throws a UserError for what is missing or contradictory. */
-export function llavaConfig(json: Json, where = 'config.json'): LlavaConfig {
+export function llavaConfig(json: JsonObject, where = 'config.json'): LlavaConfig {
+  const type = json['model_type'] ?? 'llava';
+  if (type !== 'llava') throw new UserError(`'model_type' of ${where} is ${JSON.stringify(type)}; expected 'llava'.`);
   if (Array.isArray(json['vision_feature_layer'])) throw new UserError(`'vision_feature_layer' of ${where} is a list; features of several layers side by side are not known here. Expected one layer's number.`);
   const f = readFields(schema, json, where);
   const vision_config = visionConfig(json['vision_config'] ? object(json['vision_config'], `'vision_config' of ${where}`) : defaultTower, `'vision_config' of ${where}`);

@@ -1,9 +1,8 @@
-import type { RopeScaling } from 'eemllm';
+import type { JsonObject, RopeScaling } from 'eemllm';
 import { UserError } from 'eemllm';
 import * as v from 'valibot';
 import { checkActivation } from '../activations.ts';
-import type { Json } from './fields.ts';
-import { object, positive, readFields, share, size, withDefault } from './fields.ts';
+import { object, positive, readFields, share, size } from './fields.ts';
 
 /** A Llama-like decoder with every size resolved. Names are Hugging Face's; `q_size` and `kv_size` are heads × head_dim. */
 export interface LlamaConfig {
@@ -41,31 +40,31 @@ const defaults = {
 export const textModelTypes: readonly string[] = Object.keys(defaults);
 
 const schema = (d: (typeof defaults)[keyof typeof defaults]) => v.object({
-  vocab_size: withDefault(size, d.vocab_size),
-  hidden_size: withDefault(size, d.hidden_size),
-  intermediate_size: withDefault(size, d.intermediate_size),
-  num_hidden_layers: withDefault(size, d.num_hidden_layers),
-  num_attention_heads: withDefault(size, d.num_attention_heads),
+  vocab_size: v.nullish(size, d.vocab_size),
+  hidden_size: v.nullish(size, d.hidden_size),
+  intermediate_size: v.nullish(size, d.intermediate_size),
+  num_hidden_layers: v.nullish(size, d.num_hidden_layers),
+  num_attention_heads: v.nullish(size, d.num_attention_heads),
   // `null` means one key-value head for each head, in every family.
   num_key_value_heads: v.optional(v.nullable(size), d.num_key_value_heads),
   head_dim: v.nullish(size),
-  hidden_act: withDefault(v.string(), 'silu'),
-  rms_norm_eps: withDefault(positive, 1e-6),
-  rope_theta: withDefault(positive, 10000),
+  hidden_act: v.nullish(v.string(), 'silu'),
+  rms_norm_eps: v.nullish(positive, 1e-6),
+  rope_theta: v.nullish(positive, 10000),
   rope_scaling: v.nullish(v.unknown()),
   rope_parameters: v.nullish(v.unknown()),
-  attention_bias: withDefault(v.boolean(), false),
-  mlp_bias: withDefault(v.boolean(), false),
-  tie_word_embeddings: withDefault(v.boolean(), false),
-  max_position_embeddings: withDefault(size, d.max_position_embeddings),
+  attention_bias: v.nullish(v.boolean(), false),
+  mlp_bias: v.nullish(v.boolean(), false),
+  tie_word_embeddings: v.nullish(v.boolean(), false),
+  max_position_embeddings: v.nullish(size, d.max_position_embeddings),
   // `null` means no window; a key that is absent has the default.
   sliding_window: v.optional(v.nullable(size), d.sliding_window),
-  use_sliding_window: withDefault(v.boolean(), false),
-  max_window_layers: withDefault(v.pipe(v.number(), v.integer(), v.minValue(0)), 28),
+  use_sliding_window: v.nullish(v.boolean(), false),
+  max_window_layers: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0)), 28),
 });
 
 /** Reads the config of a decoder: `llama`, `mistral` or `qwen2`. Throws a UserError for what is missing or contradictory. */
-export function llamaConfig(json: Json, where = 'config.json'): LlamaConfig {
+export function llamaConfig(json: JsonObject, where = 'config.json'): LlamaConfig {
   const type = json['model_type'] ?? 'llama';
   if (!(typeof type === 'string' && type in defaults)) throw new UserError(`'model_type' of ${where} is ${JSON.stringify(type)}, a decoder that is not known here. Known are: ${textModelTypes.join(', ')}.`);
   const family = type as keyof typeof defaults, f = readFields(schema(defaults[family]), json, where);
@@ -82,7 +81,7 @@ export function llamaConfig(json: Json, where = 'config.json'): LlamaConfig {
     vocab_size: f.vocab_size, hidden_size: f.hidden_size, intermediate_size: f.intermediate_size, num_hidden_layers: f.num_hidden_layers,
     num_attention_heads: heads, num_key_value_heads: kv, head_dim, q_size: heads * head_dim, kv_size: kv * head_dim,
     hidden_act: checkActivation(f.hidden_act, 'hidden_act', where), rms_norm_eps: f.rms_norm_eps,
-    rope_theta: rope ? readFields(v.object({ rope_theta: withDefault(positive, f.rope_theta) }), rope, where).rope_theta : f.rope_theta,
+    rope_theta: rope ? readFields(v.object({ rope_theta: v.nullish(positive, f.rope_theta) }), rope, where).rope_theta : f.rope_theta,
     ...(rope_scaling && { rope_scaling }),
     qkv_bias: family === 'qwen2' || f.attention_bias, o_bias: family !== 'qwen2' && f.attention_bias, mlp_bias: f.mlp_bias,
     tie_word_embeddings: f.tie_word_embeddings, max_position_embeddings: f.max_position_embeddings,

@@ -1,8 +1,8 @@
+import type { JsonObject } from 'eemllm';
 import { UserError } from 'eemllm';
 import * as v from 'valibot';
 import { checkActivation } from '../activations.ts';
-import type { Json } from './fields.ts';
-import { positive, readFields, share, size, withDefault } from './fields.ts';
+import { positive, readFields, share, size } from './fields.ts';
 
 /** A vision tower with every size resolved. Names are Hugging Face's. */
 export interface VisionConfig {
@@ -32,20 +32,20 @@ const defaults = {
 export const visionModelTypes: readonly string[] = Object.keys(defaults);
 
 const schema = (d: (typeof defaults)[keyof typeof defaults]) => v.object({
-  hidden_size: withDefault(size, 768),
-  intermediate_size: withDefault(size, 3072),
-  num_hidden_layers: withDefault(size, 12),
-  num_attention_heads: withDefault(size, 12),
-  num_channels: withDefault(size, 3),
-  image_size: withDefault(size, 224),
-  patch_size: withDefault(size, d.patch_size),
-  hidden_act: withDefault(v.string(), d.hidden_act),
-  layer_norm_eps: withDefault(positive, d.layer_norm_eps),
-  vision_use_head: withDefault(v.boolean(), true),
+  hidden_size: v.nullish(size, 768),
+  intermediate_size: v.nullish(size, 3072),
+  num_hidden_layers: v.nullish(size, 12),
+  num_attention_heads: v.nullish(size, 12),
+  num_channels: v.nullish(size, 3),
+  image_size: v.nullish(size, 224),
+  patch_size: v.nullish(size, d.patch_size),
+  hidden_act: v.nullish(v.string(), d.hidden_act),
+  layer_norm_eps: v.nullish(positive, d.layer_norm_eps),
+  vision_use_head: v.nullish(v.boolean(), true),
 });
 
 /** Reads the config of a tower: `clip_vision_model` or `siglip_vision_model`. Throws a UserError for what is contradictory. */
-export function visionConfig(json: Json, where = 'config.json'): VisionConfig {
+export function visionConfig(json: JsonObject, where = 'config.json'): VisionConfig {
   const type = json['model_type'] ?? 'clip_vision_model';
   if (!(typeof type === 'string' && type in defaults)) throw new UserError(`'model_type' of ${where} is ${JSON.stringify(type)}, a vision tower that is not known here. Known are: ${visionModelTypes.join(', ')}.`);
   const family = type as keyof typeof defaults, f = readFields(schema(defaults[family]), json, where);

@@ -1,6 +1,6 @@
 import type { Attrs, Body, GraphHead, Node, Time } from '../graph.ts';
 import type { GraphBuilder } from '../builder.ts';
-import type { Poly } from '../poly.ts';
+import { Poly } from '../poly.ts';
 import type { RowSet } from '../rows.ts';
 import type { TensorType } from '../types.ts';
 
@@ -33,6 +33,9 @@ export interface EvalContext {
 export const countClasses = ['matmul', 'scores', 'softmax', 'norm', 'rope', 'activation', 'residual', 'bias', 'embed', 'other'] as const;
 export type CountClass = (typeof countClasses)[number];
 export type Counts = Partial<Record<CountClass, Poly>>;
+
+/** Elements that computing a node reads of each input, and that it writes. */
+export interface Moves { readonly reads: readonly Poly[]; readonly writes: Poly }
 
 /**
  * What an attribute holds: `count` an integer of at least 1, `index` one of at least 0, `number` any finite number, `text`
@@ -67,11 +70,16 @@ export interface OpDef {
   time?(node: Node, kind: string | undefined, head: GraphHead): Time;
   /** Work to compute the node. `pairs` counts the query-key pairs of an attention node. */
   counts(node: Node, pairs: (attention: Node) => Poly): Counts;
+  /** What computing the node moves, unless it reads every input once and writes its result; views move nothing. */
+  moves?(node: Node): Moves;
   /** Reference semantics in f32 with wide accumulation. */
   evaluate(node: Node, inputs: readonly Tensor[], ctx: EvalContext): Tensor;
   /** True for a function of one element (of each input) alone: such ops may become epilogues. */
   readonly elementwise?: boolean;
 }
+
+/** What moves when nothing does: views, and data that the rows carry. */
+export const nothing = (n: Node): Moves => ({ reads: n.inputs.map(() => Poly.zero), writes: Poly.zero });
 
 export const num = (attrs: Attrs, key: string): number => {
   const v = attrs[key];

@@ -1,8 +1,9 @@
 import type { Node } from '../graph.ts';
 import { Poly } from '../poly.ts';
 import { opDef } from './index.ts';
-import type { CountClass, Counts, OpDef } from './def.ts';
-import { expect, num } from './def.ts';
+import type { CountClass, Counts, Moves, OpDef } from './def.ts';
+import { elements } from '../types.ts';
+import { expect, nothing, num } from './def.ts';
 
 /**
  * Several ops that become one kernel. The body says what is computed, so the interpreter needs no rule of its own and
@@ -23,6 +24,13 @@ export const fused: OpDef = {
       for (const [c, p] of Object.entries(opDef(m.op).counts(m, pairs)) as [CountClass, Poly][]) sum[c] = (sum[c] ?? Poly.zero).add(p);
     return sum;
   },
+  moves: (n) => {
+    const { params, nodes, results } = n.body!;
+    // A parameter is read once, as widely as any op inside reads it.
+    const reads = params.map((p) => nodes.flatMap((m) => m.inputs.flatMap((x, i) => (x === p ? [movesOf(m).reads[i]!] : [])))
+      .reduce((most, r) => (r.isZero ? most : r), Poly.zero));
+    return { reads, writes: Poly.sum(results.map((r) => movesOf(r).writes)) };
+  },
   evaluate: (n, inputs, ctx) => {
     const results = ctx.run(n.body!, inputs);
     return { ...results[0]!, results };
@@ -38,6 +46,10 @@ export const result: OpDef = {
     return type!;
   },
   counts: () => ({}),
+  moves: nothing,
   evaluate: (n, [x]) => x!.results![resultIndex(n)]!,
 };
 export const resultIndex = (n: Node): number => num(n.attrs, 'index');
+
+/** What computing a node moves, in elements. */
+export const movesOf = (n: Node): Moves => opDef(n.op).moves?.(n) ?? { reads: n.inputs.map((x) => elements(x.type)), writes: elements(n.type) };

@@ -3,7 +3,8 @@ import type { RowSet } from '../rows.ts';
 import { parseRows, printRows, restrictRows, rowSet, rowsWithin } from '../rows.ts';
 import { elements, printType, rowElements, tensorType } from '../types.ts';
 import type { EvalContext, OpDef, Tensor, Token } from './def.ts';
-import { expect, num, str } from './def.ts';
+import { Poly } from '../poly.ts';
+import { expect, nothing, num, str } from './def.ts';
 
 const rowsAttr = (attrs: Attrs, head: GraphHead): RowSet => parseRows(head.sequences.values(), str(attrs, 'rows'));
 const sameToken = (a: Token, b: Token): boolean => a.kind === b.kind && a.pos === b.pos && a.image === b.image;
@@ -29,6 +30,7 @@ const rows: OpDef = {
   },
   narrow: (b, _n, [x], out) => b.select(x!, out),
   counts: () => ({}),
+  moves: nothing,
   evaluate: (n, [x], ctx: EvalContext) => {
     const to = ctx.tokens(n.type.rows!), out = empty(n.type, to.length * rowElements(n.type));
     pick(x!, ctx.tokens(x!.type.rows!), to, out);
@@ -58,6 +60,7 @@ const merge: OpDef = {
     return r ? [b.select(x, out.last ? { ...r, last: true } : r)] : [];
   })),
   counts: () => ({}),
+  moves: nothing,
   evaluate: (n, inputs, ctx) => {
     const to = ctx.tokens(n.type.rows!), out = empty(n.type, to.length * rowElements(n.type));
     for (const x of inputs) pick(x, ctx.tokens(x.type.rows!), to, out);
@@ -84,6 +87,7 @@ const asRows: OpDef = {
   reads: (n) => n.inputs[0]!.type.rows,
   narrow: (b, n, [x]) => b.op('as_rows', [x!], n.attrs, n),
   counts: () => ({}),
+  moves: nothing,
   evaluate: (n, [x], ctx) => {
     const from = ctx.tokens(x!.type.rows!), to = ctx.tokens(n.type.rows!), a = readingOrder(from), b = readingOrder(to), w = rowElements(n.type);
     const [have, want] = [lengths(from), lengths(to)].map((l) => l.join(' + ') || 'no') as [string, string];
@@ -130,6 +134,7 @@ const rowNumber: OpDef = {
   narrow: (b, n, _i, out) => b.op('row_number', [], { ...n.attrs, rows: printRows(out) }, n),
   time: (n, kind) => (str(n.attrs, 'of') === 'index' && n.type.rows!.sequence.kinds.find((k) => k.name === kind)?.media ? 'constant' : n.type.rows!.sequence.kinds.some((k) => !k.media) ? 'prompt' : 'constant'),
   counts: () => ({}),
+  moves: nothing,
   evaluate: (n, _i, ctx) => ({
     type: n.type,
     data: Int32Array.from(ctx.tokens(n.type.rows!), (t) => (str(n.attrs, 'of') === 'index' ? t.index : t.pos)),
@@ -146,6 +151,7 @@ const embed: OpDef = {
     return tensorType('f32', ids!.rows, [table!.dims[1]!]);
   },
   counts: (n) => ({ embed: elements(n.type) }),
+  moves: (n) => ({ reads: [elements(n.inputs[0]!.type), elements(n.type)], writes: elements(n.type) }),
   evaluate: (n, [ids, table]) => {
     const w = n.type.dims[0]!, out = new Float32Array(ids!.data.length * w), entries = table!.type.dims[0]!;
     ids!.data.forEach((id, i) => {
@@ -167,6 +173,7 @@ const store: OpDef = {
   reads: (n, out, i) => (i === 0 ? out : n.inputs[1]!.type.rows),
   narrow: (b, n, [s, x]) => b.op('store', [s!, x!], n.attrs, n),
   counts: () => ({}),
+  moves: (n) => ({ reads: [Poly.zero, elements(n.inputs[1]!.type)], writes: elements(n.inputs[1]!.type) }),
   evaluate: (n, [, x], ctx) => ctx.store(String(n.attrs['state']), x!),
 };
 

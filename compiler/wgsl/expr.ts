@@ -1,0 +1,121 @@
+/**
+ * The epilogue language: what happens to one output element at (row, column), printed for several columns at once.
+ *
+ * Accuracy (measured in f32 against f64, see test/unit/wgsl-expr.test.ts): erf within 3e-7 absolute; gelu, silu, sigmoid
+ * and tanh within 5e-7 of max(1, |value|). Exponents are bounded, so nothing passes through infinity on the way.
+ */
+import type { Poly } from '../ir/poly.ts';
+import type { Storage, View } from './kernel.ts';
+import type { Lanes, Memory, RowComponent } from './printer.ts';
+import { range, rowComponents, vecType } from './printer.ts';
+
+export type UnaryName = 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'silu' | 'relu' | 'sigmoid' | 'tanh';
+
+/** Where a row finds an integer: entry `offset + row` of an i32 buffer, or of row data (a vec4<i32> each) with `component`. */
+export interface RowNumbers { readonly binding: string; readonly component?: RowComponent; readonly offset: Poly }
+
+export type ElementExpr =
+  /** The `index`-th interleaved linear of a matmul's group. */
+  | { readonly op: 'acc'; readonly index: number }
+  /** Element (row, column) of a value. With `repeat`, heads of width `headDim` are each read by `group` output heads in turn. */
+  | { readonly op: 'load'; readonly view: View; readonly repeat?: { readonly group: number; readonly headDim: number } }
+  /** Element (column) of a weight vector that begins at element `offset` of its binding. */
+  | { readonly op: 'vector'; readonly binding: string; readonly storage: Storage; readonly offset?: number }
+  /** Element (column) of the table row that the row's number picks: embeddings of tokens and of positions. */
+  | { readonly op: 'gather'; readonly table: { readonly binding: string; readonly storage: Storage }; readonly rows: RowNumbers }
+  | { readonly op: 'constant'; readonly value: number }
+  | { readonly op: 'unary'; readonly fn: UnaryName; readonly x: ElementExpr }
+  | { readonly op: 'add' | 'sub' | 'mul'; readonly a: ElementExpr; readonly b: ElementExpr };
+
+/** Prints the value of the expression at WGSL identifiers `row` and `column` (u32); `acc[i]` is the i-th linear. */
+export type ElementPrinter = (row: string, column: string, acc: readonly string[]) => string;
+
+/**
+ * Declares the expression's accesses and gives its printer. `width` is the number of columns of the output; `lanes`
+ * columns are computed at once, the first one a multiple of `lanes`.
+ */
+export function declareElement(e: ElementExpr, memory: Memory, lanes: Lanes, width: number): ElementPrinter {
+  switch (e.op) {
+    case 'acc': return (_row, _column, acc) => {
+      const x = acc[e.index];
+      if (x === undefined) throw new RangeError(`The epilogue reads linear ${e.index}, but there are ${acc.length}.`);
+      return x;
+    };
+    case 'constant': return () => `${vecType(lanes)}(${floatLiteral(e.value)})`;
+    case 'load': return declareLoad(e.view, e.repeat, memory, lanes);
+    case 'vector': {
+      const v = memory.vector('vector', e.binding, e.storage, lanes, width, e.offset);
+      return (_row, column) => v.load(e.offset ? `${column} + ${e.offset}u` : column, lanes);
+    }
+    case 'gather': {
+      const table = memory.vector('table', e.table.binding, e.table.storage, lanes, width);
+      const number = declareRowNumber(memory, 'ids', e.rows);
+      return (row, column) => table.load(`u32(${number(row)}) * ${width}u + ${column}`, lanes);
+    }
+    case 'unary': {
+      const x = declareElement(e.x, memory, lanes, width);
+      return (row, column, acc) => `${unaryFunction(e.fn, memory, lanes)}(${x(row, column, acc)})`;
+    }
+    case 'add': case 'sub': case 'mul': {
+      const a = declareElement(e.a, memory, lanes, width), b = declareElement(e.b, memory, lanes, width);
+      return (row, column, acc) => `(${a(row, column, acc)} ${{ add: '+', sub: '-', mul: '*' }[e.op]} ${b(row, column, acc)})`;
+    }
+    default: return e satisfies never;
+  }
+}
+
+function declareLoad(view: View, repeat: { group: number; headDim: number } | undefined, memory: Memory, lanes: Lanes): ElementPrinter {
+  const x = memory.view('x', view, lanes);
+  if (!repeat || repeat.group === 1) return (row, column) => x.load(x.element(row, column), lanes);
+  const { group, headDim } = repeat;
+  const source = (column: string): string => `((${column}) / ${group * headDim}u) * ${headDim}u + (${column}) % ${headDim}u`;
+  if (headDim % lanes === 0) return (row, column) => x.load(x.element(row, source(column)), lanes);
+  return (row, column) => `${vecType(lanes)}(${range(lanes).map((i) => x.load(x.element(row, source(`${column} + ${i}u`)), 1)).join(', ')})`;
+}
+
+/** A printer of a row's integer, as i32. */
+export function declareRowNumber(memory: Memory, role: string, n: RowNumbers): (row: string) => string {
+  const name = memory.entries(role, n.binding, n.component ? 'vec4<i32>' : 'i32');
+  return (row) => `${name}[${n.offset.isZero ? row : `${memory.poly(n.offset)} + ${row}`}]${n.component ? `.${rowComponents[n.component]}` : ''}`;
+}
+
+/** A finite number as an f32 literal. */
+export function floatLiteral(x: number): string {
+  const y = Math.fround(x);
+  if (!Number.isFinite(y)) throw new RangeError(`${x} is no finite f32 number.`);
+  const text = String(y);
+  return /[.e]/.test(text) ? text : `${text}.0`;
+}
+
+/**
+ * Bodies over `x` of type T. exp(−x) is bounded at 80, far below overflow, where 1/(1+exp) is 0 to f32 precision.
+ * tanh is written with exp too: built-in ones may compute sinh/cosh, which is infinity over infinity for large x.
+ */
+const unaryBodies: Readonly<Record<UnaryName, { readonly body: string; readonly needs?: 'erf' | 'tanh' | 'sigmoid' }>> = {
+  gelu: { body: 'return 0.5 * x * (1.0 + ERF(x * 0.70710678));', needs: 'erf' },
+  gelu_tanh: { body: 'return x * SIGMOID(1.5957691 * x * (1.0 + 0.044715 * x * x));', needs: 'sigmoid' },
+  quick_gelu: { body: 'return x * SIGMOID(1.702 * x);', needs: 'sigmoid' },
+  silu: { body: 'return x * SIGMOID(x);', needs: 'sigmoid' },
+  relu: { body: 'return max(x, T(0.0));' },
+  sigmoid: { body: 'return 1.0 / (1.0 + exp(min(-x, T(80.0))));' },
+  tanh: { body: 'return 2.0 / (1.0 + exp(min(-2.0 * x, T(80.0)))) - 1.0;' },
+};
+
+/**
+ * erf as x·P(x²)/Q(x²) on |x| ≤ 4, beyond which it is ±1 in f32 (the rational minimax of Eigen's and XLA's f32 erf).
+ * No exponential, so its error does not hang on the device's exp.
+ */
+export const erfNumerator = [-2.72614225801306e-10, 2.77068142495902e-8, -2.10102402082508e-6, -5.69250639462346e-5, -7.34990630326855e-4, -2.95459980854025e-3, -1.60960333262415e-2];
+export const erfDenominator = [-1.45660718464996e-5, -2.13374055278905e-4, -1.68282697438203e-3, -7.37332916720468e-3, -1.42647390514189e-2];
+const horner = (coefficients: readonly number[], x: string): string => coefficients.slice(1).reduce((s, c) => `(${s}) * ${x} + ${floatLiteral(c)}`, `T(${floatLiteral(coefficients[0]!)})`);
+const erfBody = `let z = clamp(x, T(-4.0), T(4.0)); let t = z * z;
+  return z * (${horner(erfNumerator, 't')}) / (${horner(erfDenominator, 't')});`;
+
+/** Name of the function for `lanes` components; adds it and what it needs to the kernel. */
+function unaryFunction(fn: UnaryName | 'erf', memory: Memory, lanes: Lanes): string {
+  const name = `${fn}_${lanes}`;
+  const { body, needs } = fn === 'erf' ? { body: erfBody, needs: undefined } : unaryBodies[fn];
+  const inner = needs ? unaryFunction(needs, memory, lanes) : '';
+  const T = vecType(lanes);
+  return memory.helper(name, `fn ${name}(x: ${T}) -> ${T} {\n  ${body.replace(/ERF|SIGMOID/g, inner).replace(/\bT\(/g, `${T}(`)}\n}`);
+}

@@ -1,0 +1,26 @@
+/** `eemllm/models`: model definitions to extend, masks and row rules, and Hugging Face configs to them. */
+export { activation, activations } from './activations.ts';
+export { ClipVisionModel } from './clip.ts';
+export { llavaConfig } from './config/llava.ts';
+export type { FeatureChoice, LlavaConfig } from './config/llava.ts';
+export { llamaConfig } from './config/text.ts';
+export type { LlamaConfig } from './config/text.ts';
+export { visionConfig } from './config/vision.ts';
+export type { VisionConfig } from './config/vision.ts';
+export { EeMllm } from './ee-mllm.ts';
+export { eeMllmF } from './ee-mllm-f.ts';
+export { builtinConfig, builtinNames, families, familyOf } from './families.ts';
+export { llavaOfIslands } from './image-islands.ts';
+export { Llama, LlamaAttention, LlamaDecoderLayer, LlamaMLP, LlamaModel } from './llama.ts';
+export { Llava } from './llava.ts';
+export { causal, composite, imageIslands, slidingWindow } from './masks.ts';
+export { Projector } from './projector.ts';
+export { published } from './published.ts';
+export { everyRow, textRows } from './rules.ts';
+export type { RowRule, Rules } from './rules.ts';
+export { shortV } from './shortv.ts';
+export { SiglipVisionModel } from './siglip.ts';
+export { isComputedTensor, resolveTensorName } from './tensor-names.ts';
+export { tokens } from './tokens.ts';
+export type { Hidden, Tokens } from './tokens.ts';
+export { applyVariant, splitVariants, takesRules, variants } from './variants.ts';
