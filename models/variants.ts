@@ -7,28 +7,26 @@
 import type { Mask, Model } from 'eemllm';
 import { UserError, inLayers, isMask, suggest } from 'eemllm';
 import { causal, composite, imageIslands } from './masks.ts';
-import type { Rules } from './rules.ts';
+import type { RowRule, Rules } from './rules.ts';
 import { textRows } from './rules.ts';
 import type { Tokens } from './tokens.ts';
 
-/** The options that a variant was given, each read once. */
-interface Options {
-  layers(): readonly number[];
-  size(name: string): number;
-}
+/** What a variant says of a layer. */
+interface Change { readonly mask?: Mask<Tokens>; readonly rewrite?: RowRule }
 interface Definition {
   readonly doc: string;
-  readonly options: readonly string[];
-  /** What changes of a model's rules. */
-  readonly change: (base: Rules, options: Options) => Partial<Rules>;
+  /** Options with a number, each of which must be given. Every variant takes `layers` besides, all layers by default. */
+  readonly sizes?: readonly string[];
+  readonly needsLayers?: boolean;
+  readonly change: (sizes: Readonly<Record<string, number>>) => Change;
 }
 
 export const variants: Readonly<Record<string, Definition>> = {
-  self: { doc: 'Every row reads all rows up to itself: the decoder as it was trained.', options: [], change: () => ({ mask: causal }) },
-  composite: { doc: 'EE-MLLM: text reads everything up to itself, a visual row itself alone.', options: [], change: () => ({ mask: composite }) },
-  'ee-mllm-f': { doc: 'EE-MLLM-F: composite attention in the given layers.', options: ['layers'], change: (base, o) => ({ mask: inLayers(o.layers(), composite, base.mask) }) },
-  shortv: { doc: 'ShortV: in the given layers visual rows are read but not rewritten.', options: ['layers'], change: (base, o) => ({ rewrite: inLayers(o.layers(), textRows, base.rewrite) }) },
-  'image-islands': { doc: 'Visual rows read their own image alone; text reads all images and a window of text.', options: ['window'], change: (_, o) => ({ mask: imageIslands(o.size('window')) }) },
+  self: { doc: 'Every row reads all rows up to itself: the decoder as it was trained.', change: () => ({ mask: causal }) },
+  composite: { doc: 'EE-MLLM: text reads everything up to itself, a visual row itself alone.', change: () => ({ mask: composite }) },
+  'ee-mllm-f': { doc: 'EE-MLLM-F: composite attention in the given layers.', needsLayers: true, change: () => ({ mask: composite }) },
+  shortv: { doc: 'ShortV: in the given layers visual rows are read but not rewritten.', needsLayers: true, change: () => ({ rewrite: textRows }) },
+  'image-islands': { doc: 'Visual rows read their own image alone; text reads all images and a window of text.', sizes: ['window'], change: ({ window }) => ({ mask: imageIslands(window!) }) },
 };
 
 /** Splits a list of variants: what follows a comma belongs to the variant before it if it is an option or a number. */
@@ -51,41 +49,42 @@ export const takesRules = (model: Model): model is Model & Rules => 'mask' in mo
  */
 export function applyVariant(model: Model, text: string, masks: Readonly<Record<string, unknown>> = {}): void {
   if (!takesRules(model)) throw new UserError(`The model ${model.constructor.name} takes no variants: it lacks one of the attributes 'mask', 'rewrite' and 'layerCount'.`);
-  const [, name, options] = /^([^:]*)(?::(.*))?$/s.exec(text) as unknown as [string, string, string | undefined];
-  const own = Object.hasOwn(masks, name) ? masks[name] : undefined;
-  if (isMask(own)) { model.mask = own as unknown as Mask<Tokens>; return; }
-  if (!Object.hasOwn(variants, name)) {
-    const known = [...Object.keys(variants), ...Object.keys(masks).filter((m) => isMask(masks[m]))];
-    throw new UserError(`'${name}' is no variant.${suggest(name, known, 'Known are')}`);
-  }
-  const definition = variants[name]!;
-  Object.assign(model, definition.change(model, readOptions(name, definition, options, model.layerCount)));
+  const colon = text.indexOf(':'), name = colon < 0 ? text : text.slice(0, colon);
+  const definition = find(name, masks), options = readOptions(name, definition, colon < 0 ? '' : text.slice(colon + 1));
+  const { mask, rewrite } = definition.change(Object.fromEntries((definition.sizes ?? []).map((s) => [s, readSize(name, s, options.get(s))])));
+  const listed = options.get('layers');
+  if (listed === undefined && definition.needsLayers) throw new UserError(`The variant '${name}' needs the option 'layers', for example ${name}:layers=0-3,8.`);
+  const layers = listed === undefined ? undefined : readLayers(listed, model.layerCount);
+  if (mask) model.mask = layers ? inLayers(layers, mask, model.mask) : mask;
+  if (rewrite) model.rewrite = layers ? inLayers(layers, rewrite, model.rewrite) : rewrite;
 }
 
-function readOptions(name: string, { options: known }: Definition, text: string | undefined, layerCount: number): Options {
-  const given = new Map<string, string>();
+function find(name: string, masks: Readonly<Record<string, unknown>>): Definition {
+  const own = Object.hasOwn(masks, name) ? masks[name] : undefined;
+  if (isMask(own)) return { doc: '', change: () => ({ mask: own as unknown as Mask<Tokens> }) };
+  if (Object.hasOwn(variants, name)) return variants[name]!;
+  throw new UserError(`'${name}' is no variant.${suggest(name, [...Object.keys(variants), ...Object.keys(masks).filter((m) => isMask(masks[m]))], 'Known are')}`);
+}
+
+/** `layers=0-3,8,window=4` as a map; a part without `=` belongs to the option before it. */
+function readOptions(name: string, { sizes = [] }: Definition, text: string): Map<string, string> {
+  const options = new Map<string, string>(), known = [...sizes, 'layers'];
   let last = '';
   for (const part of text ? text.split(',').map((p) => p.trim()) : []) {
     const equals = part.indexOf('=');
-    if (equals > 0) given.set(last = part.slice(0, equals), part.slice(equals + 1));
-    else if (last) given.set(last, `${given.get(last)},${part}`);
+    if (equals > 0) options.set(last = part.slice(0, equals), part.slice(equals + 1));
+    else if (last) options.set(last, `${options.get(last)},${part}`);
     else throw new UserError(`'${part}' is no option of the variant '${name}'; options are written option=value.`);
   }
-  const unknown = [...given.keys()].find((k) => !known.includes(k));
+  const unknown = [...options.keys()].find((k) => !known.includes(k));
   if (unknown !== undefined) throw new UserError(`The variant '${name}' has no option '${unknown}'.${suggest(unknown, known, 'Its options are')}`);
-  const value = (option: string, example: string): string => {
-    const v = given.get(option);
-    if (!v) throw new UserError(`The variant '${name}' needs the option '${option}', for example ${name}:${option}=${example}.`);
-    return v;
-  };
-  return {
-    layers: () => readLayers(value('layers', '0-3,8'), layerCount),
-    size: (option) => {
-      const v = value(option, '256');
-      if (!/^[1-9]\d*$/.test(v)) throw new UserError(`The option '${option}' of the variant '${name}' is '${v}'; expected a whole number of at least 1.`);
-      return Number(v);
-    },
-  };
+  return options;
+}
+
+function readSize(name: string, option: string, value: string | undefined): number {
+  if (value === undefined) throw new UserError(`The variant '${name}' needs the option '${option}', for example ${name}:${option}=256.`);
+  if (!/^[1-9]\d{0,8}$/.test(value)) throw new UserError(`The option '${option}' of the variant '${name}' is '${value}'; expected a whole number of at least 1.`);
+  return Number(value);
 }
 
 /** `0-3,8` as 0, 1, 2, 3, 8. */

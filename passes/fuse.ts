@@ -9,7 +9,7 @@
  */
 import { GraphBuilder, sweep } from '../compiler/ir/builder.ts';
 import type { Body, Graph, Node } from '../compiler/ir/graph.ts';
-import { isLeaf } from '../compiler/ir/graph.ts';
+import { isLeaf, leafName } from '../compiler/ir/graph.ts';
 import { opDef } from '../compiler/ir/ops/index.ts';
 import { printRows, sameRows } from '../compiler/ir/rows.ts';
 import { sameType } from '../compiler/ir/types.ts';
@@ -70,12 +70,13 @@ function readFromStores(g: Graph): Graph {
   return sweep(b.finish());
 }
 
+/** Whoever runs the graph: a reader outside every group. */
+const caller: Node = { op: 'caller', inputs: [], attrs: {}, type: { dtype: 'f32', dims: [] }, path: '' };
+
 function usersOf(g: Graph): Map<Node, Node[]> {
   const users = new Map<Node, Node[]>();
   const add = (n: Node, u: Node): void => { const l = users.get(n); if (l) l.push(u); else users.set(n, [u]); };
   for (const n of g.nodes) for (const i of n.inputs) add(i, n);
-  // A value that the caller reads has a reader outside every group.
-  const caller: Node = { op: 'caller', inputs: [], attrs: {}, type: { dtype: 'f32', dims: [] }, path: '' };
   for (const n of g.outputs.values()) if (n.op !== 'store') add(n, caller);
   return users;
 }
@@ -105,7 +106,7 @@ function form(g: Graph): Graph {
       for (const root of group.roots) {
         const readers = usesOf(root);
         const u = readers[0];
-        if (!u || new Set(readers).size !== 1 || groupOf.has(u)) continue;
+        if (!u || u === caller || new Set(readers).size !== 1 || groupOf.has(u)) continue;
         const others = u.inputs.filter((i) => i !== root);
         const outside = others.filter((i) => !group.roots.includes(i));
         const inside = others.filter((i) => group.roots.includes(i) && new Set(usesOf(i)).size === 1);
@@ -135,6 +136,7 @@ function form(g: Graph): Graph {
     if ((isNorm(x!) || x!.op === 'patches') && usesOf(x!).every((u) => u.op === 'linear')) group.members.add(x!);
     linears.forEach((l) => groupOf.set(l, group));
     grow(group, Math.min(...[...group.members].map((m) => order.get(m)!)));
+    group.roots.sort(byPlace);
   }
   for (const n of g.nodes) {
     if (opDef(n.op).elementwise !== true || groupOf.has(n)) continue;
@@ -143,6 +145,16 @@ function form(g: Graph): Graph {
     grow(group, order.get(n)!);
   }
   return emit(g, groupOf);
+}
+
+/**
+ * Results in an order that does not depend on the graph: what goes into states last, then by name. A step that computes
+ * only keys and values then reads a run of the weights that another step reads with the queries.
+ */
+function byPlace(a: Node, b: Node): number {
+  const stored = (n: Node): number => (n.op === 'store' ? 1 : 0);
+  const name = (n: Node): string => (n.op === 'linear' ? leafName(n.inputs[1]!) : n.inputs.filter((i) => !isLeaf(i)).map(name).find((x) => x) ?? '');
+  return stored(a) - stored(b) || (name(a) < name(b) ? -1 : 1);
 }
 
 /** Rebuilds the graph with one fused node a group. */

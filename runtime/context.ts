@@ -60,7 +60,13 @@ export function towerSegments(sequence: SequenceDecl): Segment[] {
 
 /** A prompt as token ids and images in order; images are told apart by the hash of their pixels. */
 export type PromptItem = number | ImageInput;
-export interface ImageInput { readonly key: string; readonly pixels: Float32Array }
+export interface ImageInput {
+  readonly key: string;
+  /** Pixels `[channels, height, width]`, or `[rows, width]` values for models without a tower. */
+  readonly data: Float32Array;
+  /** Rows that it takes in the prompt. */
+  readonly rows: number;
+}
 
 export const isImage = (x: PromptItem): x is ImageInput => typeof x !== "number";
 export const sameItem = (a: PromptItem, b: PromptItem): boolean => (typeof a === 'number' || typeof b === 'number' ? a === b : a.key === b.key);

@@ -61,7 +61,7 @@ const dispatch = v.strictObject({
 const entry = v.strictObject({
   dispatches: v.array(dispatch),
   /** Where the results lie after the step. */
-  outputs: v.record(v.string(), v.strictObject({ buffer: name, offset: count, row: polynomial, width: count, dtype: v.picklist(['f32', 'f16', 'i32']) })),
+  outputs: v.record(v.string(), v.strictObject({ buffer: name, offset: count, row: polynomial, rows: polynomial, width: count, dtype: v.picklist(['f32', 'f16', 'i32']) })),
 });
 
 const kernel = v.strictObject({
@@ -100,7 +100,16 @@ export const manifestSchema = v.strictObject({
   sequences: v.array(sequence),
   /** How images enter the prompt; absent for text-only models. */
   /** `lookahead`: earlier rows may read later images, so a new image invalidates what came before it. */
-  media: v.optional(v.strictObject({ kind: name, lookahead: v.boolean(), rowsPerImage: count, imageToken: v.string(), imageTokenId: count, pixels: v.tuple([count, count, count]) })),
+  media: v.optional(v.strictObject({
+    kind: name,
+    lookahead: v.boolean(),
+    /** What the caller gives for one image: pixels `[channels, height, width]`, or values of rows `[width]` as they are. */
+    input: v.strictObject({ source: v.picklist(['pixels', 'values']), shape: v.array(count) }),
+    /** Rows of every image; absent where the caller's values say how many. */
+    rowsPerImage: v.optional(count),
+    /** What stands for one row of an image in a prompt's text. */
+    imageToken: v.optional(v.strictObject({ text: name, id: count })),
+  })),
   vocabulary: count,
   stopTokens: v.array(count),
   weights: v.array(fileEntry),

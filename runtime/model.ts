@@ -79,7 +79,7 @@ export class Model {
     const jinja = await readText(bundle, 'chat_template.jinja');
     const chat = ChatTemplate.from({
       tokenizerConfig, processorConfig: await json('processor_config.json'), json: await json('chat_template.json'),
-      ...(jinja === undefined ? {} : { jinja }), ...(bundle.manifest.media ? { imageToken: bundle.manifest.media.imageToken } : {}),
+      ...(jinja === undefined ? {} : { jinja }), ...(bundle.manifest.media?.imageToken ? { imageToken: bundle.manifest.media.imageToken.text } : {}),
     });
     const preprocessor = await json('preprocessor_config.json');
     return new Model(
@@ -92,9 +92,9 @@ export class Model {
   /** Preprocesses a decoded picture as the checkpoint says, once; the same picture in later prompts costs nothing. */
   async image(raw: RawImage, label?: string): Promise<ImageInput> {
     const { media } = this.bundle.manifest;
-    if (!media || !this.preprocessor) throw new RuntimeError('value', `'${this.bundle.manifest.model.name}' reads text only.`);
+    if (media?.input.source !== 'pixels' || media.rowsPerImage === undefined || !this.preprocessor) throw new RuntimeError('value', `'${this.bundle.manifest.model.name}' reads text only.`);
     const { data } = preprocess(raw, this.preprocessor, label);
-    return { key: await sha256(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)), pixels: data };
+    return { key: await sha256(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)), data, rows: media.rowsPerImage };
   }
 
   /**
@@ -123,7 +123,7 @@ export class Model {
     const start = performance.now();
     let first = start;
     Object.assign(this.timings, { prefill: 0, decode: 0, tokens: 0 });
-    await session.prefill(items);
+    session.prefill(items);
     for (let count = 1; ; count++) {
       const token = sampler.greedy ? await session.next() : sampler.next(await session.logits());
       const now = performance.now();

@@ -36,7 +36,7 @@ export interface FoundAdapter {
   readonly toggles: readonly string[];
   /** Dawn's entry. The adapter works as long as somebody holds it. */
   readonly gpu: GPU;
-  /** Requests a device, see `openDevice`. */
+  /** Requests a device, as often as wanted; see `openDevice`. */
   open(options?: DeviceOptions): Promise<OpenDevice>;
 }
 
@@ -123,13 +123,13 @@ async function request(kind: AdapterKind | undefined, why: string, drivers?: rea
   spacePolls();
   const isNull = kind === 'null';
   const flags = isNull ? NULL_OPTIONS : [`enable-dawn-features=${ENABLED.join(',')}`, `disable-dawn-features=${DISABLED.join(',')}`];
-  const { gpu, adapter } = await withDrivers(drivers, async () => {
-    const gpu = create(flags);
-    return { gpu, adapter: await gpu.requestAdapter({ powerPreference: 'high-performance' }) };
-  });
+  const gpu = create(flags);
+  const ask = () => withDrivers(drivers, () => gpu.requestAdapter({ powerPreference: 'high-performance' }));
+  const adapter = await ask();
   if (!adapter) return undefined;
   const actual = isNull ? 'null' : kindOf(adapter.info);
   if (kind && kind !== actual) return undefined;
+  let used = false;
   return {
     adapter,
     name: isNull ? 'Dawn null backend' : adapter.info.description || adapter.info.device || adapter.info.vendor,
@@ -138,7 +138,13 @@ async function request(kind: AdapterKind | undefined, why: string, drivers?: rea
     why,
     toggles: isNull ? ['allow_unsafe_apis'] : [...ENABLED, ...DISABLED.map((t) => `no ${t}`)],
     gpu,
-    open: (options) => openDevice(adapter, options),
+    async open(options) {
+      // WebGPU gives one device an adapter.
+      const fresh = used ? ((await ask()) ?? adapter) : adapter;
+      const opened = await openDevice(fresh, options);
+      used = true;
+      return opened;
+    },
   };
 }
 

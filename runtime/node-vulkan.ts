@@ -1,13 +1,9 @@
 /** Vulkan drivers on Linux: which are installed, and SwiftShader (Chromium's software driver) out of an npm package. */
-import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { homedir, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { createBrotliDecompress } from 'node:zlib';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { RuntimeError, reasonOf } from './errors.ts';
+import { cacheFolders, chromiumArchives, unpackOnce, type ChromiumArchives } from './node-unpack.ts';
 
 /** RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE: Dawn, which opens `libvulkan.so.1` by name, then gets the library that is loaded. */
 const DLOPEN_FLAGS = 2 | 0x100 | 0x1000;
@@ -99,19 +95,21 @@ export async function ensureLoader(): Promise<void> {
 export async function loadSwiftShader(): Promise<SwiftShader> {
   const fail = (what: string, cause?: unknown) => new RuntimeError('adapter', `SwiftShader cannot be used: ${what}.`, { cause });
   if (process.platform !== 'linux' || process.arch !== 'x64') throw fail(`the npm package has it for Linux on x64, and this is ${process.platform} on ${process.arch}. Use a GPU here`);
-  let home: NodeRequire;
-  let archive: string;
+  let archives: ChromiumArchives;
   try {
-    const entry = createRequire(import.meta.url).resolve('@sparticuz/chromium');
-    home = createRequire(entry); // its dependencies are resolved from where it lies
-    archive = join(dirname(entry), '../../bin/swiftshader.tar.br');
+    archives = chromiumArchives();
   } catch (cause) {
     throw fail('the npm package @sparticuz/chromium is not installed. Run "npm install @sparticuz/chromium"', cause);
   }
   const refusals: string[] = [];
   for (const cache of cacheFolders()) {
     try {
-      const folder = await unpack(archive, home, cache);
+      const folder = await unpackOnce(cache, 'swiftshader', archives.file('swiftshader.tar.br'), async (packed, temporary, folder) => {
+        await archives.untar(packed, temporary);
+        // The loader wants the driver's path whole, or it searches the system for it.
+        const icd = { file_format_version: '1.0.0', ICD: { library_path: join(folder, 'libvk_swiftshader.so'), api_version: '1.0.5' } };
+        writeFileSync(join(temporary, 'icd.json'), JSON.stringify(icd));
+      });
       // Folders may be mounted so that nothing in them can be executed: then the next one may do.
       const reason = load(join(folder, 'libvulkan.so.1'));
       if (!reason) return { manifest: join(folder, 'icd.json'), loader: join(folder, 'libvulkan.so.1') };
@@ -121,46 +119,4 @@ export async function loadSwiftShader(): Promise<SwiftShader> {
     }
   }
   throw fail(`it could not be unpacked or loaded (${refusals.join('; ')}). Set EEMLLM_CACHE to a folder that you may write and execute from`);
-}
-
-/** Where to unpack, in order of preference. */
-function cacheFolders(): string[] {
-  if (process.env.EEMLLM_CACHE) return [process.env.EEMLLM_CACHE];
-  const own = `eemllm-${process.getuid?.() ?? 'user'}`;
-  return [join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'eemllm'), join(tmpdir(), own)];
-}
-
-/** The unpacked archive's folder below `cache`. It appears under its name only when complete, so processes may race. */
-async function unpack(archive: string, home: NodeRequire, cache: string): Promise<string> {
-  const packed = readFileSync(archive);
-  const folder = join(cache, `swiftshader-${createHash('sha256').update(packed).digest('hex').slice(0, 16)}`);
-  makeFolder(cache);
-  // Libraries are run from here: in a shared folder such as /tmp nobody else may have put them there.
-  const uid = process.getuid?.();
-  if (uid !== undefined && statSync(cache).uid !== uid) throw new Error(`${cache} belongs to another user`);
-  if (existsSync(folder)) return folder;
-  const temporary = mkdtempSync(join(cache, `.swiftshader-${randomBytes(4).toString('hex')}-`));
-  try {
-    const tar = home('tar-fs') as { extract(folder: string): NodeJS.WritableStream };
-    await pipeline(Readable.from([packed]), createBrotliDecompress(), tar.extract(temporary));
-    // The loader wants the driver's path whole, or it searches the system for it.
-    const icd = { file_format_version: '1.0.0', ICD: { library_path: join(folder, 'libvk_swiftshader.so'), api_version: '1.0.5' } };
-    writeFileSync(join(temporary, 'icd.json'), JSON.stringify(icd));
-    renameSync(temporary, folder);
-  } catch (error) {
-    rmSync(temporary, { recursive: true, force: true });
-    if (!existsSync(folder)) throw error; // else another process was faster
-  }
-  return folder;
-}
-
-/** Makes a folder and those above it. Node 20's own `recursive` never returns where the kernel says ENOENT, as in /proc. */
-function makeFolder(path: string): void {
-  if (existsSync(path)) return;
-  if (dirname(path) !== path) makeFolder(dirname(path));
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    if (!existsSync(path)) throw error; // else another process made it just now
-  }
 }

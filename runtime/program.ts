@@ -24,7 +24,7 @@ export interface LoadedDispatch {
 }
 export interface LoadedEntry {
   readonly dispatches: readonly LoadedDispatch[];
-  readonly outputs: Readonly<Record<string, { readonly buffer: GPUBuffer; readonly offset: number; readonly row: Polynomial; readonly width: number; readonly dtype: 'f32' | 'f16' | 'i32' }>>;
+  readonly outputs: Readonly<Record<string, { readonly buffer: GPUBuffer; readonly offset: number; readonly row: Polynomial; readonly rows: Polynomial; readonly width: number; readonly dtype: 'f32' | 'f16' | 'i32' }>>;
 }
 
 /** What ran so far; the proof that a second question about an image does no work on its rows. */
@@ -59,7 +59,7 @@ export class Program {
     const entries: Partial<Record<EntryName, LoadedEntry>> = {};
     for (const [name, entry] of Object.entries(target.entries) as [EntryName, Target['entries'][EntryName]][]) {
       if (!entry) continue;
-      const outputs = Object.fromEntries(Object.entries(entry.outputs).map(([k, o]) => [k, { ...o, buffer: buffers.get(o.buffer)!, row: parsePolynomial(o.row) }]));
+      const outputs = Object.fromEntries(Object.entries(entry.outputs).map(([k, o]) => [k, { ...o, buffer: buffers.get(o.buffer)!, row: parsePolynomial(o.row), rows: parsePolynomial(o.rows) }]));
       const dispatches = entry.dispatches.map((d): LoadedDispatch => {
         const kernel = target.kernels[d.kernel], pipeline = pipelines.get(d.kernel);
         if (!kernel || !pipeline) throw new RuntimeError('bundle', `${bundle.label}: dispatch '${d.label}' names the kernel '${d.kernel}', which the bundle does not have. Compile it anew.`);

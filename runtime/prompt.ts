@@ -10,19 +10,21 @@ import type { Tokenizer } from './tokenizer.ts';
  */
 export function promptItems(manifest: Manifest, tokenizer: Tokenizer, text: string, images: readonly ImageInput[], addSpecialTokens: boolean): PromptItem[] {
   const { media } = manifest;
-  if (!media) {
+  if (!media || (!images.length && !media.imageToken)) {
     if (images.length) throw new RuntimeError('value', `${images.length} image(s) were given, but '${manifest.model.name}' reads text only.`);
     return tokenizer.encode(text, { addSpecialTokens });
   }
-  const marks = text.split(media.imageToken).length - 1;
-  if (marks !== images.length)
-    throw new RuntimeError('value', `The prompt has ${marks} image mark(s) '${media.imageToken}', but ${images.length} image(s) were given. Write one mark where each image belongs.`);
-  const ids = tokenizer.encode(text.replaceAll(media.imageToken, media.imageToken.repeat(media.rowsPerImage)), { addSpecialTokens });
+  const mark = media.imageToken;
+  const marks = mark ? text.split(mark.text).length - 1 : 0;
+  if (!mark || marks !== images.length)
+    throw new RuntimeError('value', `The prompt has ${marks} image mark(s)${mark ? ` '${mark.text}'` : ''}, but ${images.length} image(s) were given. Write one mark where each image belongs.`);
+  let next = 0;
+  const ids = tokenizer.encode(text.split(mark.text).reduce((all, part) => all + mark.text.repeat(images[next++]!.rows) + part), { addSpecialTokens });
   const items: PromptItem[] = [];
   for (let i = 0, image = 0; i < ids.length;) {
-    if (ids[i] !== media.imageTokenId) { items.push(ids[i++]!); continue; }
-    items.push(images[image++]!);
-    i += media.rowsPerImage;
+    if (ids[i] !== mark.id) { items.push(ids[i++]!); continue; }
+    items.push(images[image]!);
+    i += images[image++]!.rows;
   }
   return items;
 }

@@ -28,8 +28,11 @@ export class Session {
   private readonly readback: Readback;
   private items: PromptItem[] = [];
   private segments: Segment[] = [];
-  private last: { entry: EntryName; dims: Dims } | undefined;
+  /** The step that ran last. */
+  last: { readonly entry: EntryName; readonly dims: Dims } | undefined;
   private lost: string | undefined;
+  /** Called after each `vision` step, before the next one overwrites what it computed. */
+  onVision: ((dims: Dims) => void) | undefined;
 
   constructor(readonly program: Program, readonly manifest: Manifest) {
     const { media } = manifest;
@@ -37,7 +40,7 @@ export class Session {
     this.text = this.sequence.kinds.findIndex((k) => !k.media);
     this.media = this.sequence.kinds.findIndex((k) => k.name === media?.kind);
     this.prefillsMedia = this.entry('prefill').dispatches.some((d) => d.rows.some(([kind]) => kind === media?.kind));
-    this.memory = new VisualMemory(media?.rowsPerImage ?? 0, this.sequence.kinds[this.media]?.capacity ?? 0, this.prefillsMedia);
+    this.memory = new VisualMemory(this.sequence.kinds[this.media]?.capacity ?? 0, this.prefillsMedia);
     this.readback = new Readback(program.device);
     void program.device.lost.then((info) => { this.lost = info.message || info.reason; });
     this.writeTowers();
@@ -52,7 +55,7 @@ export class Session {
    * @throws RuntimeError `limit` when the prompt is longer than the bundle allows, `value` when it does not end in text
    *   or holds what this model cannot read, `device-lost`.
    */
-  async prefill(prompt: readonly PromptItem[]): Promise<void> {
+  prefill(prompt: readonly PromptItem[]): void {
     this.checkDevice();
     this.checkPrompt(prompt);
     // The last token is always read anew: its logits are the result.
@@ -65,7 +68,7 @@ export class Session {
 
     const fresh: NewRows[] = [], ids: number[] = [];
     for (const item of prompt.slice(kept)) {
-      if (isImage(item)) await this.appendImage(item, fresh);
+      if (isImage(item)) this.appendImage(item, fresh);
       else { this.appendText(fresh); ids.push(item); }
       this.items.push(item);
     }
@@ -118,16 +121,16 @@ export class Session {
     }
   }
 
-  private async appendImage(image: ImageInput, fresh: NewRows[]): Promise<void> {
-    const { slot, rows, known } = this.memory.place(image, this.rowsHeld(this.media));
+  private appendImage(image: ImageInput, fresh: NewRows[]): void {
+    const { slot, known } = this.memory.place(image, this.rowsHeld(this.media));
     if (!known) {
-      this.see(image, slot, rows);
+      this.see(image, slot);
       this.memory.hold(image, slot);
     }
     const number = this.segments.filter((s) => s.image >= 0).length;
-    const segment: Segment = { kind: this.media, image: number, position: this.position, slot, length: rows };
+    const segment: Segment = { kind: this.media, image: number, position: this.position, slot, length: image.rows };
     this.segments.push(segment);
-    if (this.prefillsMedia) fresh.push({ segment, from: 0, count: rows });
+    if (this.prefillsMedia) fresh.push({ segment, from: 0, count: image.rows });
   }
 
   /** Shortens the context to its first `count` items. */
@@ -149,23 +152,27 @@ export class Session {
     if (images.length && !media) throw new RuntimeError('value', `The prompt has ${images.length} image(s), but '${this.manifest.model.name}' reads text only.`);
     checkCapacity(this.sequence, this.text, prompt.length - images.length);
     if (media) {
-      const places = this.prefillsMedia ? images.length : new Set(images.map((i) => i.key)).size;
-      checkCapacity(this.sequence, this.media, places * media.rowsPerImage);
-      const size = media.pixels.reduce((a, b) => a * b, 1);
-      for (const i of images) if (i.pixels.length !== size) throw new RuntimeError('value', `An image has ${i.pixels.length} values, this model reads ${media.pixels.join('×')} = ${size}. Preprocess it with the bundle's own preprocessor_config.json.`);
+      const places = this.prefillsMedia ? images : [...new Map(images.map((i) => [i.key, i])).values()];
+      checkCapacity(this.sequence, this.media, places.reduce((n, i) => n + i.rows, 0));
+      const size = media.input.shape.reduce((a, b) => a * b, 1);
+      for (const i of images) {
+        const rows = media.rowsPerImage ?? i.rows, want = media.input.source === 'pixels' ? size : rows * size;
+        if (i.rows !== rows || i.rows < 1 || i.data.length !== want) throw new RuntimeError('value', `An image of ${i.rows} rows has ${i.data.length} values; this model reads ${rows} rows from ${want} values. Preprocess it with the bundle's own preprocessor_config.json.`);
+      }
     }
     for (const t of prompt)
       if (typeof t === 'number' && !(Number.isInteger(t) && t >= 0 && t < vocabulary)) throw new RuntimeError('value', `The prompt holds the token id ${t}; this model's ids are 0 to ${vocabulary - 1}.`);
   }
 
   /** One image through the `vision` step, into the given slots of the memory. */
-  private see(image: ImageInput, slot: number, rows: number): void {
-    const { queue } = this.program.device, pixels = this.program.input('pixels');
-    if (pixels) queue.writeBuffer(pixels, 0, image.pixels as Float32Array<ArrayBuffer>);
-    const segment: Segment = { kind: this.media, image: 0, position: 0, slot, length: rows };
-    this.writeSequence([segment], [{ segment, from: 0, count: rows }]);
-    const dims = this.dims([segment], (kind) => (kind === this.media ? { fresh: rows, held: slot + rows } : { fresh: 0, held: 0 }));
+  private see(image: ImageInput, slot: number): void {
+    const { queue } = this.program.device, input = this.program.input(this.manifest.media!.input.source);
+    if (input) queue.writeBuffer(input, 0, image.data as Float32Array<ArrayBuffer>);
+    const segment: Segment = { kind: this.media, image: 0, position: 0, slot, length: image.rows };
+    this.writeSequence([segment], [{ segment, from: 0, count: image.rows }]);
+    const dims = this.dims([segment], (kind) => (kind === this.media ? { fresh: image.rows, held: slot + image.rows } : { fresh: 0, held: 0 }));
     this.submit('vision', dims);
+    this.onVision?.(dims);
   }
 
   private run(name: 'prefill' | 'decode', fresh: readonly NewRows[], ids: readonly number[]): void {
@@ -174,7 +181,7 @@ export class Session {
     this.writeSequence(this.segments, fresh);
     const dims = this.dims(this.segments, (kind) => ({
       fresh: fresh.reduce((n, r) => n + (r.segment.kind === kind ? r.count : 0), 0),
-      held: kind === this.media && !this.prefillsMedia ? Math.max(this.memory.end, 0) : this.rowsHeld(kind),
+      held: kind === this.media && !this.prefillsMedia ? this.memory.end : this.rowsHeld(kind),
     }));
     this.submit(name, dims);
     this.last = { entry: name, dims };
@@ -220,13 +227,18 @@ export class Session {
     this.program.device.queue.submit([encoder.finish()]);
   }
 
-  private async read(output: string): Promise<ArrayBuffer> {
+  private read(output: string): Promise<ArrayBuffer> {
     this.checkDevice();
     if (!this.last) throw new RuntimeError('value', 'Nothing has been read yet: call prefill first.');
-    const o = this.entry(this.last.entry).outputs[output];
-    if (!o) throw new RuntimeError('bundle', `This bundle has no output '${output}'. Compile it anew.`);
+    return this.readOutput(this.last.entry, output, this.last.dims);
+  }
+
+  /** All rows of an output of the step that ran last, as raw bytes. */
+  readOutput(entry: EntryName, output: string, dims: Dims): Promise<ArrayBuffer> {
+    const o = this.entry(entry).outputs[output];
+    if (!o) throw new RuntimeError('bundle', `This bundle has no output '${output}' of '${entry}'. Compile it anew.`);
     const bytes = o.width * (o.dtype === 'f16' ? 2 : 4);
-    return this.readback.read(o.buffer, o.offset + o.row(this.last.dims) * bytes, bytes);
+    return this.readback.read(o.buffer, o.offset + o.row(dims) * bytes, o.rows(dims) * bytes);
   }
 
   private checkDevice(): void {

@@ -49,6 +49,7 @@ export class Tokenizer {
     } catch (cause) {
       throw new RuntimeError('tokenizer', `${label} cannot be used: ${reasonOf(cause)}. Fetch the file again; if it is whole, this tokenizer is of a kind that @huggingface/tokenizers does not know.`, { cause });
     }
+    mendByteFallback(this.library.decoder);
     const added = [...this.library.get_added_tokens_decoder().values()];
     this.specialIds = new Set(added.filter((t) => t.special).map((t) => t.id));
     this.size = this.library.get_vocab().size;
@@ -100,8 +101,30 @@ export class Tokenizer {
 }
 
 /**
- * Text from ids that come one by one. The pieces joined are `decode` of all ids. A piece is held back while it ends within
- * a character: with byte-level and byte-fallback vocabularies one character may take several tokens.
+ * The library (0.2.0) decodes a run of byte tokens leniently, one � for a broken character, and drops a byte order mark.
+ * Rust's tokenizers, and so transformers, put one � for every byte of a run that is not UTF-8 as a whole.
+ */
+function mendByteFallback(decoder: unknown): void {
+  // The library's parts are functions with properties.
+  const part = decoder as { config: { type?: string }; decoders?: unknown[]; text_decoder?: { decode(bytes: Uint8Array): string } } | null;
+  part?.decoders?.forEach(mendByteFallback);
+  if (part?.config.type !== 'ByteFallback' || !part.text_decoder) return;
+  const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  part.text_decoder = {
+    decode(bytes) {
+      try {
+        return strict.decode(bytes);
+      } catch {
+        return '\ufffd'.repeat(bytes.length);
+      }
+    },
+  };
+}
+
+/**
+ * Text from ids that come one by one. A piece is held back while it ends within a character: with byte-level and
+ * byte-fallback vocabularies one character may take several tokens. The pieces joined are `decode` of all ids, but for one
+ * thing: characters that were given before a broken byte in the same run of byte tokens stay, where `decode` spoils them.
  */
 export class StreamDecoder {
   /** Ids from the last piece that was given on; decoding from there keeps a step's cost independent of what came before. */
@@ -129,10 +152,13 @@ export class StreamDecoder {
     // that begin at the same token is the text of the tokens between them.
     const before = this.decode(this.window.slice(0, this.given));
     const now = this.decode(this.window);
-    if (now.length <= before.length || (now.endsWith('\ufffd') && !last)) return '';
+    if (now.endsWith('\ufffd') && !last) return '';
+    // A broken byte spoils its whole run (see `mendByteFallback`); what was given stays, the bytes after it are spoilt.
+    const piece = now.startsWith(before) ? now.slice(before.length) : this.decode(this.window.slice(this.given));
+    if (piece === '') return '';
     this.window = this.window.slice(this.given);
     this.given = this.window.length;
-    return now.slice(before.length);
+    return piece;
   }
 
   /** Applies the clean-up of spaces; text that it may still change is held back. */

@@ -1,7 +1,7 @@
 import type { ImageInput } from './context.ts';
 
 /** Where an image's rows lie in the region of the media kind, and whether the `vision` step has filled them. */
-export interface Slot { readonly slot: number; readonly rows: number; readonly known: boolean }
+export interface Slot { readonly slot: number; readonly known: boolean }
 
 /**
  * Which images the visual memory holds, and where.
@@ -13,34 +13,37 @@ export interface Slot { readonly slot: number; readonly rows: number; readonly k
 export class VisualMemory {
   private readonly slots = new Map<string, number>();
   private readonly pinnedKeys = new Map<number, string>();
+  /** Rows from the region's begin to the end of the last image held. */
+  end = 0;
 
-  constructor(private readonly rows: number, private readonly capacity: number, private readonly pinned: boolean) {}
+  constructor(private readonly capacity: number, private readonly pinned: boolean) {}
 
   /** True if the given images fit beside those already held. */
   hasRoom(images: readonly ImageInput[]): boolean {
     if (this.pinned) return true;
-    const fresh = new Set(images.map((i) => i.key).filter((k) => !this.slots.has(k))).size;
-    return (this.slots.size + fresh) * this.rows <= this.capacity;
+    const fresh = new Map(images.filter((i) => !this.slots.has(i.key)).map((i) => [i.key, i.rows]));
+    return this.end + [...fresh.values()].reduce((a, b) => a + b, 0) <= this.capacity;
   }
 
   clear(): void {
     this.slots.clear();
     this.pinnedKeys.clear();
+    this.end = 0;
   }
 
   /** The place of an image; `first` is the first free slot of a pinned memory. The caller fills what is not `known`. */
   place(image: ImageInput, first: number): Slot {
-    if (this.pinned) return { slot: first, rows: this.rows, known: this.pinnedKeys.get(first) === image.key };
+    if (this.pinned) return { slot: first, known: this.pinnedKeys.get(first) === image.key };
     const slot = this.slots.get(image.key);
-    return { slot: slot ?? this.slots.size * this.rows, rows: this.rows, known: slot !== undefined };
+    return { slot: slot ?? this.end, known: slot !== undefined };
   }
 
-  /** Notes that the image now lies at its place. */
+  /** Notes that the image now lies at its place; what lay there before is gone. */
   hold(image: ImageInput, slot: number): void {
-    if (this.pinned) this.pinnedKeys.set(slot, image.key);
-    else this.slots.set(image.key, slot);
+    if (this.pinned) {
+      for (const at of this.pinnedKeys.keys()) if (at > slot && at < slot + image.rows) this.pinnedKeys.delete(at);
+      this.pinnedKeys.set(slot, image.key);
+    } else this.slots.set(image.key, slot);
+    this.end = Math.max(this.end, slot + image.rows);
   }
-
-  /** Rows from the region's begin to the end of the last image held. */
-  get end(): number { return this.slots.size * this.rows; }
 }

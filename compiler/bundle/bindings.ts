@@ -16,7 +16,7 @@ export function bundleTypes(m: Pick<Manifest, 'model' | 'sequences' | 'targets' 
     `export interface EntryPoints {`,
   ];
   const inputs: Readonly<Record<string, string>> = {
-    vision: m.media ? `pixels: Float32Array /* ${m.media.pixels.join(' × ')} */` : '',
+    vision: m.media ? `${m.media.input.source}: Float32Array /* ${m.media.input.shape.join(' × ')} */` : '',
     prefill: 'ids: Int32Array',
     decode: 'id: number',
   };

@@ -12,11 +12,13 @@ import type { RowSet } from '../ir/rows.ts';
 import { rowElements } from '../ir/types.ts';
 import type { MemoryPlan } from '../schedule/memory.ts';
 import { isVirtual } from '../schedule/memory.ts';
-import type { ElementExpr } from '../wgsl/expr.ts';
 import type { Kernel, View } from '../wgsl/kernel.ts';
 import type { BodyExpr, BodyGroup } from './body.ts';
 import { readElementwise, readMatmul } from './body.ts';
 import type { Families } from './families.ts';
+import type { ElementExpr, RowNumbers } from '../wgsl/expr.ts';
+import type { AttentionSpec } from '../wgsl/attention.ts';
+import type { MatmulSpec } from '../wgsl/matmul.ts';
 import type { Capacities, EntryDims, Range } from './operands.ts';
 import { Operands, rowDataOffset } from './operands.ts';
 import type { Block, Packing } from './packing.ts';
@@ -38,15 +40,16 @@ export interface LowerContext {
   readonly packing: Packing;
   readonly families: Families;
   /** Range of a packed tensor, or of a leaf's buffer. */
-  weightRange(blocks: readonly Block[]): Range;
+  weightRange(blocks: readonly Block[], columns: number): Range;
   leafRange(n: Node): Range;
   ropeRange(frequencies: readonly number[]): Range;
+  /** Scratch memory of at least so many bytes, for use within one dispatch and the next. */
+  scratchRange(bytes: number): Range;
   dataRange(source: 'rows' | 'spans' | 'dims', sequence?: string): Range;
 }
 
 /** Storage buffers that a kernel may bind on every device (WebGPU's default limit). */
 const storageLimit = 8;
-const ropeKeys = (attrs: Node['attrs']): Record<string, unknown> => ({ theta: attrs['theta'], scaling: attrs['scaling'] });
 
 /** The blocks of weights that a matmul group reads, in order: asked for before anything is lowered. */
 export function weightBlocks(node: Node): Block[] {
@@ -58,21 +61,26 @@ const blockOf = (node: Node, g: BodyGroup): Block => ({
 });
 const vectorBlock = (n: Node, headDim?: number): Block => ({ tensors: [leafName(n)], rows: n.type.dims[0]!, ...(headDim === undefined ? {} : { headDim }) });
 
-/** Vectors that a node reads, with the reordering that goes with a rotated result. */
-export function vectorBlocks(node: Node): Block[] {
-  const out: Block[] = [];
+/** Vectors that the epilogues of a fused node read, each once, reordered as the results that they go with. */
+function epilogueVectors(node: Node): { readonly input: number; readonly block: Block }[] {
+  const out = new Map<string, { input: number; block: Block }>();
   const visit = (e: BodyExpr, headDim?: number): void => {
-    if (e.op === 'operand' && !e.type.rows) out.push(vectorBlock(node.inputs[e.input]!, headDim));
+    if (e.op === 'operand' && !e.type.rows) { const block = vectorBlock(node.inputs[e.input]!, headDim); out.set(JSON.stringify(block), { input: e.input, block }); }
     else if (e.op === 'unary') visit(e.x, headDim);
     else if (e.op === 'add' || e.op === 'sub' || e.op === 'mul') { visit(e.a, headDim); visit(e.b, headDim); }
   };
-  if (node.op === 'fused' && node.attrs['family'] === 'matmul') {
-    const body = readMatmul(node);
-    for (const g of body.groups) visit(g.value, g.rope?.headDim);
-    if (body.prologue && 'gain' in body.prologue) for (const i of [body.prologue.gain, body.prologue.bias]) if (i !== undefined) out.push(vectorBlock(node.inputs[i]!));
-  } else if (node.op === 'fused') visit(readElementwise(node));
-  else for (const i of node.inputs) if (i.op === 'weight' && i.type.dims.length === 1) out.push(vectorBlock(i));
-  return out;
+  if (node.attrs['family'] === 'matmul') for (const g of readMatmul(node).groups) visit(g.value, g.rope?.headDim);
+  else visit(readElementwise(node));
+  return [...out.values()];
+}
+
+/** All vectors that a node reads, as lists that are packed together: the epilogues' share one binding. */
+export function vectorLists(node: Node): Block[][] {
+  if (node.op !== 'fused') return node.inputs.filter((i) => i.op === 'weight' && i.type.dims.length === 1).map((i) => [vectorBlock(i)]);
+  const epilogue = epilogueVectors(node).map((v) => v.block);
+  const prologue = node.attrs['family'] === 'matmul' ? readMatmul(node).prologue : undefined;
+  const norm = prologue && 'gain' in prologue ? [prologue.gain, ...(prologue.bias === undefined ? [] : [prologue.bias])] : [];
+  return [...(epilogue.length ? [epilogue] : []), ...norm.map((i) => [vectorBlock(node.inputs[i]!)])];
 }
 
 export function lower(ctx: LowerContext): Step[] {
@@ -99,13 +107,13 @@ function lowerNode(ctx: LowerContext, node: Node): Step[] {
   const [x] = node.inputs;
 
   if (node.op === 'fused' && node.attrs['family'] === 'matmul') {
-    const body = readMatmul(node), rows = node.body!.nodes.find((n) => n.op === 'linear')!.type.rows!;
+    const body = readMatmul(node), linear = node.body!.nodes.find((n) => n.op === 'linear')!, rows = linear.type.rows!, K = linear.inputs[1]!.type.dims[1]!;
     /** One kernel for groups [from, to), or two if it would bind too many buffers. */
     const make = (from: number, to: number): Step[] => {
       const o = operands(), groups = body.groups.slice(from, to);
-      const weight = ctx.weightRange(groups.map((g) => blockOf(node, g)));
-      const spec = {
-        rows: o.count(rows), K: node.body!.nodes.find((n) => n.op === 'linear')!.inputs[1]!.type.dims[1]!, a: o.view(node.inputs[body.a]!),
+      const weight = ctx.weightRange(groups.map((g) => blockOf(node, g)), K);
+      const spec: MatmulSpec = {
+        rows: o.count(rows), K, a: o.view(node.inputs[body.a]!),
         ...prologueSpec(ctx, o, node, body),
         weight: { binding: o.role(weight), storage: families.weightStorage },
         groups: groups.map((g, i) => ({
@@ -129,13 +137,15 @@ function lowerNode(ctx: LowerContext, node: Node): Step[] {
     const [q, k, v] = node.inputs as [Node, Node, Node], rows = q.type.rows!, mask = ctx.graph.masks.get(String(node.attrs['mask']))!;
     const heads = Number(node.attrs['heads']), kvHeads = Number(node.attrs['kv_heads']), headDim = q.type.dims[0]! / heads, sequence = rows.sequence;
     const relative = node.attrs['relative'] as { kinds: string[]; theta: number } | undefined;
-    const spec = {
+    const spec: AttentionSpec = {
       heads, kvHeads, headDim, valueDim: v.type.dims[0]! / kvHeads, scale: Number(node.attrs['scale']),
       q: o.view(q), k: o.view(k), v: o.view(v), out: o.view(node), qRows: o.count(rows), qRowData: o.known(rowDataOffset(rows)),
       rows: o.role(ctx.dataRange('rows', sequence.name)), spans: o.role(ctx.dataRange('spans', sequence.name)), sequence, mask, queryKinds: rows.kinds, keyKinds: k.type.rows!.kinds,
-      ...(relative ? { relative: { kinds: relative.kinds.map((name) => sequence.kinds.findIndex((s) => s.name === name)), table: o.role(ctx.ropeRange([...ropeFrequencies(headDim, relative)])), headDim, interleaved: true } } : {}),
+      ...(relative ? { relative: { kinds: relative.kinds.map((name) => sequence.kinds.findIndex((s) => s.name === name)), table: o.role(ctx.ropeRange([...ropeFrequencies(headDim, relative)])), interleaved: true } } : {}),
     };
-    return finish(o, families.attention(spec, o), 'attention');
+    const scratch = families.attentionScratch(spec);
+    const whole = scratch ? { ...spec, scratch: { binding: o.role(ctx.scratchRange(scratch * 4)), storage: 'f32' as const, stride: 1, offset: Poly.zero } } : spec;
+    return finish(o, families.attention(whole, o.writable), 'attention');
   }
   if (node.op === 'rms_norm' || node.op === 'layer_norm') {
     const gain = vectorOf(ctx, o, node.inputs[1]!), bias = node.inputs[2] && vectorOf(ctx, o, node.inputs[2]);
@@ -143,13 +153,14 @@ function lowerNode(ctx: LowerContext, node: Node): Step[] {
   }
   if (node.op === 'embed') {
     const table = node.inputs[1]!;
-    const ids = isVirtual(x!) ? rowNumbers(ctx, o, x!) : o.view(x!);
-    return finish(o, [families.embed({ rows: o.count(node.type.rows!), ids, table: { binding: o.role(ctx.weightRange([{ tensors: [leafName(table)], rows: table.type.dims[0]! }])), storage: families.weightStorage }, width: rowElements(node.type), out: o.view(node) }, o.writable)]);
+    const ids: RowNumbers = isVirtual(x!) ? positions(ctx, o, x!) : o.view(x!);
+    return finish(o, [families.embed({ rows: o.count(node.type.rows!), ids, table: { binding: o.role(ctx.weightRange([{ tensors: [leafName(table)], rows: table.type.dims[0]! }], table.type.dims[1]!)), storage: families.weightStorage }, width: rowElements(node.type), out: o.view(node) }, o.writable)]);
   }
   if (node.op === 'argmax') return finish(o, [families.argmax({ row: o.view(x!), width: x!.type.dims[0]!, out: o.view(node, 1) }, o.writable)]);
   if (node.op === 'rope') {
     const headDim = node.type.dims[0]! / Number(node.attrs['heads']);
-    return finish(o, [families.rope({ rows: o.count(node.type.rows!), width: rowElements(node.type), from: o.view(x!), out: o.view(node), table: o.role(ctx.ropeRange([...ropeFrequencies(headDim, ropeKeys(node.attrs) as never)])), headDim, positions: positions(ctx, o, node.inputs[1]!) }, o.writable)]);
+    const rope = { table: o.role(ctx.ropeRange([...ropeFrequencies(headDim, node.attrs)])), headDim, positions: positions(ctx, o, node.inputs[1]!) };
+    return finish(o, [families.rope({ rows: o.count(node.type.rows!), width: rowElements(node.type), a: o.view(x!), rope, out: o.view(node) }, o.writable)]);
   }
   if (node.op === 'repeat_heads') {
     const heads = Number(node.attrs['heads']), kvHeads = Number(node.attrs['kv_heads']);
@@ -175,7 +186,7 @@ function partView(o: Operands, merge: Node, part: Node): View {
   return { ...whole, offset: whole.offset.add(Poly.sum(before)) };
 }
 
-function prologueSpec(ctx: LowerContext, o: Operands, node: Node, { a, prologue }: ReturnType<typeof readMatmul>): object {
+function prologueSpec(ctx: LowerContext, o: Operands, node: Node, { a, prologue }: ReturnType<typeof readMatmul>): Pick<MatmulSpec, 'prologue'> {
   if (!prologue) return {};
   if (prologue.kind === 'patches') {
     const [channels, height, width] = node.inputs[a]!.type.dims as [number, number, number];
@@ -187,8 +198,8 @@ function prologueSpec(ctx: LowerContext, o: Operands, node: Node, { a, prologue 
   } };
 }
 
-function vectorOf(ctx: LowerContext, o: Operands, n: Node, headDim?: number): { binding: string; storage: 'f32' } {
-  return { binding: o.role(ctx.weightRange([vectorBlock(n, headDim)])), storage: 'f32' };
+function vectorOf(ctx: LowerContext, o: Operands, n: Node): { binding: string; storage: 'f32' } {
+  return { binding: o.role(ctx.weightRange([vectorBlock(n)], 1)), storage: 'f32' };
 }
 
 function element(ctx: LowerContext, o: Operands, node: Node, e: BodyExpr, headDim?: number): ElementExpr {
@@ -196,7 +207,10 @@ function element(ctx: LowerContext, o: Operands, node: Node, e: BodyExpr, headDi
     case 'acc': case 'constant': return e;
     case 'operand': {
       const n = node.inputs[e.input]!;
-      return e.type.rows ? { op: 'load', view: o.view(n) } : { op: 'vector', ...vectorOf(ctx, o, n, headDim) };
+      if (e.type.rows) return { op: 'load', view: o.view(n) };
+      const all = epilogueVectors(node), wanted = JSON.stringify(vectorBlock(n, headDim));
+      const offset = all.slice(0, all.findIndex((v) => JSON.stringify(v.block) === wanted)).reduce((sum, v) => sum + v.block.rows, 0);
+      return { op: 'vector', binding: o.role(ctx.weightRange(all.map((v) => v.block), 1)), storage: 'f32', offset };
     }
     case 'unary': return { op: 'unary', fn: e.fn as never, x: element(ctx, o, node, e.x, headDim) };
     default: return { op: e.op, a: element(ctx, o, node, e.a, headDim), b: element(ctx, o, node, e.b, headDim) };
@@ -207,12 +221,6 @@ const numberedRows = (n: Node): RowSet => n.type.rows!;
 function positions(ctx: LowerContext, o: Operands, n: Node): { binding: string; component: 'position' | 'index'; offset: Poly } {
   return { binding: o.role(ctx.dataRange('rows', numberedRows(n).sequence.name)), component: n.attrs['of'] === 'index' ? 'index' : 'position', offset: o.known(rowDataOffset(numberedRows(n))) };
 }
-/** Row numbers read as indices, straight from the row data. */
-function rowNumbers(ctx: LowerContext, o: Operands, n: Node): View {
-  const p = positions(ctx, o, n);
-  return { binding: p.binding, storage: 'i32', stride: 4, column: p.component === 'index' ? 2 : 0, offset: p.offset };
-}
-
 const resultNode = (g: Graph, fused: Node, index: number): Node => {
   const r = g.nodes.find((n) => n.op === 'result' && n.inputs[0] === fused && n.attrs['index'] === index);
   if (!r) throw new Error(`Nobody reads result ${index} of a fused node in ${fused.path}; dead code should have gone.`);

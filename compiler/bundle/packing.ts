@@ -31,39 +31,40 @@ const bindingAlignment = 256;
 export class Packing {
   readonly tensors = new Map<string, Packed>();
   private readonly wanted: { blocks: readonly Block[]; columns: number }[] = [];
-  private views: Map<string, PackedView> | undefined;
+  private readonly views = new Map<string, PackedView>();
+  /** Packed tensors by the key of each of their blocks. */
+  private readonly hosts = new Map<string, { keys: readonly string[]; packed: Packed }[]>();
 
   /** `elementBytes` of the weights on the device: where a binding may begin depends on it. */
   constructor(private readonly elementBytes: number) {}
 
-  /** Asks for a weight `[Σ rows, columns]`; to be called for all before the first `find`. */
+  /** Asks for a weight `[Σ rows, columns]`. All that is asked for before the first `find` shares what it can. */
   want(blocks: readonly Block[], columns: number): void { this.wanted.push({ blocks, columns }); }
 
-  /** Where a weight that was asked for lies. */
-  find(blocks: readonly Block[]): PackedView {
-    this.views ??= this.pack();
-    return this.views.get(blocks.map(key).join())!;
+  /** Where a weight lies: in a tensor of its own, or as a run of another's blocks where a binding may begin there. */
+  find(blocks: readonly Block[], columns: number): PackedView {
+    // Longest first, so that a run finds the weight that it is a run of.
+    for (const w of this.wanted.splice(0).sort((a, b) => b.blocks.length - a.blocks.length)) this.add(w.blocks, w.columns);
+    return this.add(blocks, columns);
   }
 
-  private pack(): Map<string, PackedView> {
-    const views = new Map<string, PackedView>(), packed: { keys: string[]; packed: Packed }[] = [];
-    const byLength = this.wanted.map((w, i) => ({ ...w, i })).sort((a, b) => b.blocks.length - a.blocks.length || a.i - b.i);
-    for (const { blocks, columns } of byLength) {
-      const keys = blocks.map(key), id = keys.join();
-      if (views.has(id)) continue;
-      const rows = blocks.reduce((n, b) => n + blockRows(b), 0);
-      const host = packed.map((p) => ({ p, at: indexOfRun(p.keys, keys) })).find(({ p, at }) => at >= 0 && (this.rowsBefore(p.packed, at) * columns * this.elementBytes) % bindingAlignment === 0);
-      if (host) {
-        views.set(id, { name: host.p.packed.name, firstRow: this.rowsBefore(host.p.packed, host.at), rows });
-        continue;
-      }
-      const name = this.nameOf(blocks);
-      const p: Packed = { name, blocks, shape: columns === 1 ? [rows] : [rows, columns] };
-      packed.push({ keys, packed: p });
-      this.tensors.set(name, p);
-      views.set(id, { name, firstRow: 0, rows });
+  private add(blocks: readonly Block[], columns: number): PackedView {
+    const keys = blocks.map(key), id = keys.join(), rows = blocks.reduce((n, b) => n + blockRows(b), 0);
+    const old = this.views.get(id);
+    if (old) return old;
+    let view: PackedView | undefined;
+    for (const host of this.hosts.get(keys[0]!) ?? []) {
+      const at = indexOfRun(host.keys, keys), first = at < 0 ? 0 : this.rowsBefore(host.packed, at);
+      if (at >= 0 && (first * columns * this.elementBytes) % bindingAlignment === 0) { view = { name: host.packed.name, firstRow: first, rows }; break; }
     }
-    return views;
+    if (!view) {
+      const packed: Packed = { name: this.nameOf(blocks), blocks, shape: columns === 1 ? [rows] : [rows, columns] };
+      this.tensors.set(packed.name, packed);
+      for (const k of keys) this.hosts.set(k, [...(this.hosts.get(k) ?? []), { keys, packed }]);
+      view = { name: packed.name, firstRow: 0, rows };
+    }
+    this.views.set(id, view);
+    return view;
   }
   private rowsBefore(p: Packed, block: number): number { return p.blocks.slice(0, block).reduce((n, b) => n + blockRows(b), 0); }
 

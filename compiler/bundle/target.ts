@@ -12,11 +12,10 @@ import { planMemory } from '../schedule/memory.ts';
 import type { GridSize, Kernel } from '../wgsl/kernel.ts';
 import type { Families } from './families.ts';
 import type { LowerContext, Step } from './lower.ts';
-import { lower, vectorBlocks, weightBlocks } from './lower.ts';
+import { lower, vectorLists, weightBlocks } from './lower.ts';
 import type { Capacities, EntryDims, Range } from './operands.ts';
 import { Operands, capacityOf, inputBuffer, stateSlots } from './operands.ts';
-import type { Block } from './packing.ts';
-import { Packing } from './packing.ts';
+import type { Packing } from './packing.ts';
 
 export interface TargetOptions {
   readonly name: string;
@@ -56,7 +55,7 @@ export function wantWeights(packing: Packing, graphs: Iterable<Graph>): void {
   for (const g of list) for (const n of g.nodes) {
     if (n.op === 'fused' && n.attrs['family'] === 'matmul') packing.want(weightBlocks(n), n.body!.nodes.find((m) => m.op === 'linear')!.inputs[1]!.type.dims[1]!);
     if (n.op === 'embed') { const t = n.inputs[1]!; packing.want([{ tensors: [leafName(t)], rows: t.type.dims[0]! }], t.type.dims[1]!); }
-    for (const b of vectorBlocks(n)) packing.want([b], 1);
+    for (const list of vectorLists(n)) packing.want(list, 1);
   }
 }
 
@@ -74,9 +73,9 @@ export function buildTarget(input: TargetInput, options: TargetOptions): BuiltTa
 
   const context = (graph: Graph, plan: MemoryPlan, dims: EntryDims): LowerContext => ({
     graph, plan, capacities, entryDims: dims, packing, families,
-    weightRange: (blocks: readonly Block[]) => {
-      const view = packing.find(blocks), packed = packing.tensors.get(view.name)!;
-      const columns = packed.shape[1] ?? 1, element = packed.shape.length === 1 ? 4 : families.weightBytes;
+    weightRange: (blocks, columns) => {
+      const view = packing.find(blocks, columns), packed = packing.tensors.get(view.name)!;
+      const element = packed.shape.length === 1 ? 4 : families.weightBytes;
       const tensorBytes = packed.shape.reduce((a, b) => a * b, 1) * element;
       const range = need(view.name, () => ({ kind: 'weight', bytes: tensorBytes, parts: [{ tensor: view.name, offset: 0, bytes: tensorBytes }] }));
       return { ...range, offset: view.firstRow * columns * element, bytes: Math.ceil((view.rows * columns * element) / 4) * 4 };
@@ -95,6 +94,11 @@ export function buildTarget(input: TargetInput, options: TargetOptions): BuiltTa
       if (!ropeIds.has(key)) ropeIds.set(key, `rope:${ropeIds.size}`);
       const positions = sequences.reduce((m, s) => Math.max(m, s.kinds.reduce((n, k) => n + capacityOf(s, k.name, capacities), 0)), 0);
       return need(ropeIds.get(key)!, () => ({ kind: 'rope', positions, frequencies: [...frequencies], bytes: positions * frequencies.length * 8 }));
+    },
+    scratchRange: (size) => {
+      const old = buffers.get('scratch');
+      if (!old || old.bytes < size) buffers.set('scratch', { kind: 'arena', bytes: size });
+      return { buffer: 'scratch', offset: 0, bytes: size, writable: true };
     },
     dataRange: (source, sequence) => {
       if (source === 'dims') return need('dims', () => ({ kind: 'input', source, bytes: Math.ceil(families.dims.length / 4) * 16 }));
@@ -146,7 +150,7 @@ export function buildTarget(input: TargetInput, options: TargetOptions): BuiltTa
       const o = new Operands(plan, capacities, dims, context(graph, plan, dims).leafRange);
       const place = plan.places.get(n);
       if (!place || !('bytes' in place.in)) continue;
-      outputs[key] = { buffer: 'arena', offset: place.in.offset, row: o.known(place.offset).toString(), width: rowElements(n.type), dtype: n.type.dtype as 'f32' };
+      outputs[key] = { buffer: 'arena', offset: place.in.offset, row: o.known(place.offset).toString(), rows: n.type.rows ? o.count(n.type.rows).toString() : '1', width: rowElements(n.type), dtype: n.type.dtype as 'f32' };
     }
     entries[name] = { dispatches, outputs };
   }

@@ -5,7 +5,8 @@ import pc from 'picocolors';
 import type { AdapterKind, AdapterPreference } from '../../runtime/node-adapter.ts';
 import { LAVAPIPE_ADVICE, findAdapter } from '../../runtime/node-adapter.ts';
 import { USEFUL_FEATURES } from '../../runtime/device.ts';
-import { printJson, si, table, version } from './output.ts';
+import { printJson, si, table } from './output.ts';
+import { version } from '../version.ts';
 
 /** What one kind of adapter offers, or why it is not there. */
 interface Probe {
@@ -27,7 +28,7 @@ export const doctorCommand = (): Command => new Command('doctor')
     // A process can load one Vulkan driver, so each kind is looked at in a process of its own.
     const kinds: AdapterPreference[] = process.platform === 'linux' ? ['auto', 'hardware', 'lavapipe', 'swiftshader'] : ['auto'];
     const [chosen, ...found] = await Promise.all(kinds.map(probe));
-    if (options.json) { printJson({ version: version(), node: process.version, platform: `${process.platform}-${process.arch}`, chosen, adapters: found }); return; }
+    if (options.json) { printJson({ version: version, node: process.version, platform: `${process.platform}-${process.arch}`, chosen, adapters: found }); return; }
     process.stdout.write(report(chosen!, found));
     if (chosen!.error) process.exitCode = 1;
   });
@@ -60,7 +61,7 @@ function probe(kind: AdapterPreference): Promise<Probe> {
 }
 
 function report(chosen: Probe, found: readonly Probe[]): string {
-  const lines = [`eemllm ${version()}, Node ${process.version}, ${process.platform}-${process.arch}`, ''];
+  const lines = [`eemllm ${version}, Node ${process.version}, ${process.platform}-${process.arch}`, ''];
   const rows = found.map((p) => [p.name ?? p.kind, p.kind, p.error ? pc.dim('not found') : USEFUL_FEATURES.filter((f) => p.features!.includes(f)).join(', ') || 'none', p.limits ? si(p.limits.maxStorageBufferBindingSize, 'B') : '']);
   if (rows.length) lines.push(table(['adapter', 'kind', 'features that kernels use', 'largest binding'], rows), '');
   for (const p of found) if (p.error) lines.push(pc.dim(`${p.kind}: ${p.error}`));

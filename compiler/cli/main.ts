@@ -6,7 +6,7 @@ import { doctorCommand } from './doctor.ts';
 import { flopsCommand } from './flops.ts';
 import { inspectCommand } from './inspect.ts';
 import { optCommand } from './opt.ts';
-import { version } from './output.ts';
+import { version } from '../version.ts';
 import { runCommand } from './run.ts';
 import { verifyCommand } from './verify.ts';
 
@@ -14,7 +14,7 @@ export function program(): Command {
   const commands = [compileCommand, runCommand, flopsCommand, optCommand, verifyCommand, inspectCommand, doctorCommand, demoCommand].map((make) => make());
   const root = new Command('eemllm')
     .description('Compile multimodal LLMs to WebGPU: say with a mask who may attend to whom, run only the work that somebody reads.')
-    .version(version())
+    .version(version)
     .showHelpAfterError('(add --help for usage)')
     .addHelpText('after', `
 Examples:

@@ -1,9 +1,6 @@
 /** What the commands share: numbers and tables for people, JSON for programs. */
-import { readFileSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
 import Table from 'cli-table3';
-
-export const version = (): string => (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
 
 /** JSON on standard output; integers beyond 2⁵³ stay exact as bare digits. */
 export function printJson(value: unknown): void {

@@ -40,7 +40,8 @@ function lastOf(segments: readonly MaskSegment[], n: number): MaskSegment[] {
 
 function countOpen(p: OpenPairs, dims: Dims, images: number): bigint {
   const s = p.mask.sequence, size = (rows: RowSet): number => rowCount(rows).at(dims);
-  const layout = standingLayout(s, (kind) => size(rowSet(s, [kind], { context: p.key.context })), images);
+  // A tower's rows are one picture's.
+  const layout = standingLayout(s, (kind) => size(rowSet(s, [kind], { context: p.key.context })), s.kinds.every((k) => k.media) ? 1 : images);
   const of = (kind: string): MaskSegment[] => layout.filter((x) => x.kind === kind);
   const kinds = s.kinds.map((k) => ({ name: k.name, hasImages: k.media }));
   return countPairs(p.mask.expr, lastOf(of(p.query.kinds[0]!), size(p.query)), of(p.key.kinds[0]!), kinds);

@@ -3,7 +3,8 @@ import { suggest } from '../ir/spelling.ts';
 import { callSite } from './where.ts';
 
 /** Names of the sizes in a config: its keys that hold a number. */
-export type Dim<Config> = { [K in keyof Config]-?: Config[K] extends number ? K & string : never }[keyof Config];
+// `infer` makes an editor list the names, where it would show `Dim<Config>` otherwise.
+export type Dim<Config> = { [K in keyof Config]-?: Config[K] extends number ? K & string : never }[keyof Config] extends infer Names extends string ? Names : never;
 
 /** The size that a dim's name is bound to. Throws a UserError when the config has none, or it is no size. */
 export function dimSize(config: unknown, name: string): number {

@@ -4,8 +4,7 @@ import type { RowSet } from '../ir/rows.ts';
 import { printRows, restrictRows, sameRows, withoutRows } from '../ir/rows.ts';
 import { printType } from '../ir/types.ts';
 import { emit, tracing } from './context.ts';
-import type { Parameter } from './parameter.ts';
-import { dimSize } from './parameter.ts';
+import { Parameter, dimSize } from './parameter.ts';
 import type { Dim } from './parameter.ts';
 import { callSite } from './where.ts';
 
@@ -40,7 +39,7 @@ export class Tensor<in out Kinds extends string, in out Width extends string> ex
    * Rewrites the rows of some kinds and leaves the others as they are: `x.update('text', (rows) => …)`. The function
    * gets these rows and gives as many; what it reads besides is its own affair.
    */
-  update<Some extends Kinds>(kinds: Some | readonly Some[], rewrite: (rows: Tensor<Some, Width>) => Tensor<Some, Width>): Tensor<Kinds, Width> {
+  update<Some extends Kinds>(kinds: Some | readonly Some[], rewrite: (rows: Tensor<NoInfer<Some>, Width>) => Tensor<NoInfer<Some>, Width>): Tensor<Kinds, Width> {
     const some: readonly Some[] = typeof kinds === 'string' ? [kinds] : (kinds as readonly Some[]);
     const before = select(this.node, some), rest = withoutRows(this.node.type.rows!, before.type.rows!);
     const after = rewrite(new Tensor<Some, Width>(before, this.width));
@@ -58,6 +57,7 @@ export class Tensor<in out Kinds extends string, in out Width extends string> ex
 
   private with(node: Node): Tensor<Kinds, Width> { return new Tensor<Kinds, Width>(node, this.width); }
   private binary(op: string, other: Tensor<Kinds, Width> | Parameter<Width>): Tensor<Kinds, Width> {
+    if (!(other instanceof Tensor || other instanceof Parameter)) throw new UserError(`${op}() takes a tensor or a parameter, but was given ${String(other)}.`, callSite());
     const node = other instanceof Tensor ? other.node : tracing().weight(other);
     return this.with(emit(op, [this.node, node]));
   }
@@ -89,7 +89,7 @@ function mergeNodes(parts: readonly Node[]): Node {
 function selectRows(x: Node, rows: RowSet): Node {
   const { builder } = tracing();
   builder.where = callSite();
-  return builder.select(x, rows);
+  return builder.select(x, rows, {});
 }
 function select(x: Node, kinds: readonly string[]): Node {
   const rows = x.type.rows!;

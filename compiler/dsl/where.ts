@@ -6,8 +6,8 @@ import type { SourcePos } from '../ir/errors.ts';
 const ours = fileURLToPath(new URL('..', import.meta.url));
 const dsl = fileURLToPath(new URL('.', import.meta.url));
 const frame = /^\s*at (?:.*?\()?(?:async )?(.+?):(\d+):(\d+)\)?$/;
-/** Author code may lie deep: a row rule in a sublayer in a layer, each with our wrapper around it. */
-const depth = 40;
+/** The author's frame is nearly always among the first few, and each frame that is looked at costs a look-up in a source map. */
+const depths = [8, 50];
 
 /** The frames of a stack that stand in files, innermost first. */
 function* places(stack: string): Generator<SourcePos> {
@@ -24,22 +24,24 @@ function* places(stack: string): Generator<SourcePos> {
  */
 export function callSite(): SourcePos | undefined {
   const limit = Error.stackTraceLimit;
-  Error.stackTraceLimit = depth;
-  const stack = String(new Error().stack);
-  Error.stackTraceLimit = limit;
-  for (const place of places(stack)) if (!place.file.startsWith(ours)) return place;
-  return undefined;
+  try {
+    for (Error.stackTraceLimit of depths)
+      for (const place of places(String(new Error().stack))) if (!place.file.startsWith(ours)) return place;
+    return undefined;
+  } finally {
+    Error.stackTraceLimit = limit;
+  }
 }
 
 /**
  * What an author's `forward` threw, as an error that names the author's place: an exception of the author's own code, or
- * one of ours over a value that is no tensor. UserErrors and other faults of ours stay as they are.
+ * one of ours over a value that is no tensor. UserErrors, other faults of ours and those of libraries stay as they are.
  */
 export function authorError(e: unknown): unknown {
   if (e instanceof UserError || !(e instanceof Error)) return e;
   const all = [...places(String(e.stack))], [innermost] = all;
   if (!innermost) return e;
-  if (!innermost.file.startsWith(ours)) return new UserError(`${e.name}: ${e.message}`, innermost, { cause: e });
+  if (!innermost.file.startsWith(ours)) return innermost.file.includes('/node_modules/') ? e : new UserError(`${e.name}: ${e.message}`, innermost, { cause: e });
   if (!(e instanceof TypeError && innermost.file.startsWith(dsl))) return e;
   return new UserError(`A value that is no tensor was given where one is needed (${e.message}).`, all.find((p) => !p.file.startsWith(ours)), { cause: e });
 }

@@ -3,7 +3,7 @@ import { UserError } from './errors.ts';
 import type { Attrs, Body, Graph, GraphHead, MaskDecl, Node, Time } from './graph.ts';
 import { inferType } from './ops/infer.ts';
 import type { RowSet, Sequence } from './rows.ts';
-import { printRows, sameRows } from './rows.ts';
+import { printRows, rowsWithin, sameRows } from './rows.ts';
 import type { TensorType } from './types.ts';
 import { sameType, printType } from './types.ts';
 
@@ -71,15 +71,15 @@ export class GraphBuilder implements GraphHead {
     return node;
   }
 
-  /** The given rows of a value; the value itself, if it has just these. Looks through `rows` and `merge`. */
-  select(x: Node, rows: RowSet): Node {
+  /** The given rows of a value; the value itself, if it has just these. Looks through `rows` and `merge`. Belongs to the value's module, or to `at`. */
+  select(x: Node, rows: RowSet, at?: NodeOptions): Node {
     if (x.type.rows && sameRows(x.type.rows, rows)) return x;
-    if (x.op === 'rows') return this.select(x.inputs[0]!, rows);
+    if (x.op === 'rows' && rowsWithin(rows, x.type.rows!)) return this.select(x.inputs[0]!, rows, at);
     if (x.op === 'merge') {
       const part = x.inputs.find((i) => rows.kinds.every((k) => i.type.rows!.kinds.includes(k)));
-      if (part) return this.select(part, rows);
+      if (part) return this.select(part, rows, at);
     }
-    return this.op('rows', [x], { rows: printRows(rows) }, { path: x.path, where: x.where });
+    return this.op('rows', [x], { rows: printRows(rows) }, at ?? { path: x.path, where: x.where });
   }
   /** Disjoint rows of one sequence, put together in the sequence's order. */
   merge(parts: readonly Node[]): Node {

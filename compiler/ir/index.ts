@@ -4,7 +4,7 @@ export * from './errors.ts';
 export * from './graph.ts';
 export { interpret } from './interpret.ts';
 export { type Layout, type Segment } from './layout.ts';
-export * from './ops/def.ts';
+export { countClasses, type AttrKind, type AttrRules, type CountClass, type Counts, type EvalContext, type OpDef, type Tensor, type Token } from './ops/def.ts';
 export { opDef, ops } from './ops/index.ts';
 export { inferType } from './ops/infer.ts';
 export { maskOf, pairClass } from './ops/attention.ts';

@@ -22,25 +22,20 @@ import type { DType, TensorType } from './types.ts';
 import { dtypes, printType, sameType, tensorType } from './types.ts';
 import { problems } from './verify.ts';
 
-export interface ParseOptions {
-  /**
-   * Name of the file that holds the text. Values without `at "file":line:column` of their own then stand at their place
-   * in the text, so that a pass's error names it.
-   */
-  readonly file?: string;
-}
-
-/** The one graph of a text. Throws a UserError that shows the place in the text. */
-export function parseGraph(text: string, options: ParseOptions = {}): Graph {
-  return new Reader(text, options).read((graphs, r) => {
+/**
+ * The one graph of a text. Throws a UserError that shows the place in the text. With the name of its file, values without
+ * `at "file":line:column` of their own stand at their place in the text, so that a pass's error names it.
+ */
+export function parseGraph(text: string, file?: string): Graph {
+  return new Reader(text, file).read((graphs, r) => {
     if (graphs[1]) r.fail(graphs[1].name, `One graph was expected, but '${r.name(graphs[1].name)}' is a second one. A text of several graphs is a program.`);
     return r.graph(graphs[0]!);
   });
 }
 
-/** All graphs of a text. Throws a UserError that shows the place in the text. */
-export function parseProgram(text: string, options: ParseOptions = {}): Program {
-  return new Reader(text, options).read((graphs, r) => {
+/** All graphs of a text; errors and places as in `parseGraph`. */
+export function parseProgram(text: string, file?: string): Program {
+  return new Reader(text, file).read((graphs, r) => {
     r.unique(graphs.map((g) => g.name), 'graph');
     return program(graphs.map((g) => r.graph(g)));
   });
@@ -54,7 +49,7 @@ interface Scope { readonly values: Map<string, Node>; /** Of a body. */ readonly
 
 class Reader {
   private readonly tokenOf = new Map<Node, IToken>();
-  constructor(private readonly text: string, private readonly options: ParseOptions) {}
+  constructor(private readonly text: string, private readonly file: string | undefined) {}
 
   /** Runs the whole reading; whatever goes wrong leaves as a UserError with its place and a frame. */
   read<T>(build: (graphs: readonly GraphSyntax[], r: Reader) => T): T {
@@ -75,12 +70,12 @@ class Reader {
     throw new UserError(message, where, { cause, frame: sourceFrame(this.text, where) });
   }
   private place(token: IToken): SourcePos {
-    const at = isEnd(token) || Number.isNaN(token.startOffset) ? this.text.trimEnd().length : token.startOffset;
-    return this.placeOf(at);
+    if (isEnd(token) || Number.isNaN(token.startOffset)) return this.placeOf(this.text.trimEnd().length);
+    return { file: this.file ?? 'text', line: token.startLine!, column: token.startColumn! };
   }
   private placeOf(offset: number): SourcePos {
     const before = this.text.slice(0, offset).split(/\r\n|\r|\n/);
-    return { file: this.options.file ?? 'text', line: before.length, column: before.at(-1)!.length + 1 };
+    return { file: this.file ?? 'text', line: before.length, column: before.at(-1)!.length + 1 };
   }
   private lexicalError(offset: number): never {
     const where = this.placeOf(offset), character = String.fromCodePoint(this.text.codePointAt(offset)!);
@@ -171,7 +166,7 @@ class Reader {
 
   private where(p: PlaceSyntax | undefined, token: IToken): SourcePos | undefined {
     if (p) return { file: this.name(p.file), line: this.integer(p.line, 1, 'A line'), column: this.integer(p.column, 1, 'A column') };
-    return this.options.file === undefined ? undefined : this.place(token);
+    return this.file === undefined ? undefined : this.place(token);
   }
 
   private node(b: GraphBuilder, scope: Scope, s: NodeSyntax): Node {

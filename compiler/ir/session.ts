@@ -98,12 +98,14 @@ export class Session {
 }
 
 function checkLayout(g: Graph, layout: Layout): void {
-  let first: { readonly name: string; readonly images: string } | undefined;
+  const before: { readonly name: string; readonly images: readonly number[] }[] = [];
   for (const [name, segments] of Object.entries(layout)) {
     if (!g.sequences.has(name)) throw new UserError(`The layout speaks of a sequence '${name}', which the graph '${g.name}' has not.${suggest(name, g.sequences.keys(), 'Its sequences are')}`);
-    const images = imagesOf(segments).join(', ');
-    if (!images) continue;
-    if (first && first.images !== images) throw new UserError(`The layout has the images ${first.images} in sequence '${first.name}' and ${images} in sequence '${name}'. Give the images of a step to every sequence in one order.`);
-    first ??= { name, images };
+    const images = imagesOf(segments);
+    for (const other of before) {
+      const [here, there] = [images.filter((i) => other.images.includes(i)).join(', '), other.images.filter((i) => images.includes(i)).join(', ')];
+      if (here !== there) throw new UserError(`The layout has the images ${there} in sequence '${other.name}', but ${here} in sequence '${name}'. Give the images of a step to every sequence in one order.`);
+    }
+    before.push({ name, images });
   }
 }

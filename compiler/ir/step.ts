@@ -9,6 +9,7 @@ import { roundToF16 } from './f16.ts';
 import type { Body, Graph, Node } from './graph.ts';
 import { countUses, isLeaf, leafName } from './graph.ts';
 import type { Layout, PlacedToken } from './layout.ts';
+import { hasText } from './layout.ts';
 import { predicate } from './mask/eval.ts';
 import type { EvalContext, Tensor, Token } from './ops/def.ts';
 import { opDef } from './ops/index.ts';
@@ -74,7 +75,11 @@ class Step implements EvalContext {
   constructor(private readonly g: Graph, private readonly options: StepOptions, private readonly around: Surroundings) { this.wanted = new Set(options.taps ?? []); }
 
   tokens(rows: RowSet): readonly Token[] { return this.around.tokens(rows); }
-  allows(mask: string, q: Token, k: Token): boolean { return predicate(this.g.masks.get(mask)!.expr)(q, k); }
+  allows(mask: string, q: Token, k: Token): boolean {
+    const { sequence, expr } = this.g.masks.get(mask)!;
+    // Without text every image is a sequence of its own, and no mask speaks of two of them.
+    return (q.image === k.image || hasText(sequence)) && predicate(expr)(q, k);
+  }
   store(state: string, x: Tensor): Tensor {
     const n = this.g.states.get(state)!;
     this.around.write(n, finish(n, x), this.around.tokens(x.type.rows!));

@@ -1,7 +1,7 @@
 /**
  * The epilogue language: what happens to one output element at (row, column), printed for several columns at once.
  *
- * Accuracy (measured in f32 against f64, see test/unit/wgsl-expr.test.ts): erf within 3e-7 absolute; gelu, silu, sigmoid
+ * Accuracy (measured in f32 against f64, see test/unit/wgsl-expr.test.ts): erf within 5e-7 absolute; gelu, silu, sigmoid
  * and tanh within 5e-7 of max(1, |value|). Exponents are bounded, so nothing passes through infinity on the way.
  */
 import type { Poly } from '../ir/poly.ts';
@@ -11,8 +11,8 @@ import { range, rowComponents, vecType } from './printer.ts';
 
 export type UnaryName = 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'silu' | 'relu' | 'sigmoid' | 'tanh';
 
-/** Where a row finds an integer: entry `offset + row` of an i32 buffer, or of row data (a vec4<i32> each) with `component`. */
-export interface RowNumbers { readonly binding: string; readonly component?: RowComponent; readonly offset: Poly }
+/** Where a row finds an integer: a component of entry `offset + row` of row data (vec4<i32>), or a column of an i32 value. */
+export type RowNumbers = { readonly binding: string; readonly component: RowComponent; readonly offset: Poly } | View;
 
 export type ElementExpr =
   /** The `index`-th interleaved linear of a matmul's group. */
@@ -75,8 +75,13 @@ function declareLoad(view: View, repeat: { group: number; headDim: number } | un
 
 /** A printer of a row's integer, as i32. */
 export function declareRowNumber(memory: Memory, role: string, n: RowNumbers): (row: string) => string {
-  const name = memory.entries(role, n.binding, n.component ? 'vec4<i32>' : 'i32');
-  return (row) => `${name}[${n.offset.isZero ? row : `${memory.poly(n.offset)} + ${row}`}]${n.component ? `.${rowComponents[n.component]}` : ''}`;
+  if ('component' in n) {
+    const name = memory.entries(role, n.binding, 'vec4<i32>');
+    return (row) => `${name}[${n.offset.isZero ? row : `${memory.poly(n.offset)} + ${row}`}].${rowComponents[n.component]}`;
+  }
+  if (n.storage !== 'i32') throw new RangeError(`Rows are numbered by i32, not ${n.storage}.`);
+  const numbers = memory.view(role, n, 1);
+  return (row) => numbers.load(numbers.element(row, '0u'), 1);
 }
 
 /** A finite number as an f32 literal. */

@@ -186,10 +186,12 @@ export class Access {
     return `${this.memory.helper('unpack4', 'fn unpack4(w: vec2<u32>) -> vec4<f32> { return vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y)); }')}(${words})`;
   }
 
-  /** Where element `e` (a multiple of the alignment) lies, in the units that `loadFour` adds to. */
-  unit(e: string): string { return shift(e, this.lanes); }
+  /** An element's index in the units that `loadFour` adds to; where these are vectors it must begin one. */
+  unit(e: string): string { return this.lanes === 1 ? e : `(${e}) / ${this.lanes}u`; }
+  /** Where row `row` of `stride` elements begins, in the units that `loadFour` adds to. */
+  rowUnit(row: string, stride: number): string { return times(row, stride / this.lanes); }
 
-  /** Elements 4·k … 4·k+3 after `base`, which came from `unit`. */
+  /** Elements 4·k … 4·k+3 after `base`, which came from `rowUnit`. */
   loadFour(base: string, k: string): string {
     const L = this.lanes, { storage } = this.buffer;
     const at = `${base} + ${times(k, 4 / L)}`;
@@ -218,6 +220,9 @@ export class Access {
       return ragged && i > 0 ? `if (${plus(ragged.column, i * piece)} < ${ragged.width}u) { ${statement} }` : statement;
     });
   }
+
+  /** Statement that writes one integer (i32 storage). */
+  storeInteger(e: string, value: string): string { this.memory.begin(); return `${this.name}[${e}] = ${value};`; }
 
   private storeOne(e: string, x: string, w: Lanes): string {
     const L = this.lanes, { storage } = this.buffer;
@@ -273,8 +278,8 @@ export class ViewAccess extends Access {
     return column === '0u' ? start : `${start} + ${column}`;
   }
 
-  /** `unit` of a row's first element, without a division. */
-  rowUnit(row: string): string {
+  /** Where a row of the value begins. */
+  override rowUnit(row: string): string {
     const L = this.lanes, { stride, column } = this.view;
     return `${times(this.slot(row), stride / L)}${column ? ` + ${column / L}u` : ''}`;
   }

@@ -12,7 +12,7 @@ export function readFields<S extends v.BaseSchema<unknown, unknown, v.BaseIssue<
   if (result.success) return result.output;
   throw new UserError(result.issues.map((issue) => {
     const field = v.getDotPath(issue);
-    return `${field ? `'${field}' of ${where}` : where} ${issue.received === 'undefined' ? 'is missing' : `is ${issue.received}`}; expected ${issue.expected ? expectation(issue) : issue.message}.`;
+    return `${field ? `'${field}' of ${where}` : where} ${issue.received === 'undefined' ? 'is missing' : `is ${issue.received}`}; expected ${expectation(issue)}.`;
   }).join(' '));
 }
 const expectation = (issue: v.BaseIssue<unknown>): string => {
@@ -20,7 +20,10 @@ const expectation = (issue: v.BaseIssue<unknown>): string => {
     case 'integer': return 'a whole number';
     case 'min_value': return `at least ${String(issue.requirement)}`;
     case 'gt_value': return `a number greater than ${String(issue.requirement)}`;
-    default: return issue.expected === 'Object' ? 'an object' : `${issue.expected}`;
+    case 'number': return 'a number';
+    case 'boolean': return 'true or false';
+    case 'string': return 'text';
+    default: return issue.expected === 'Object' ? 'an object' : issue.expected ?? issue.message;
   }
 };
 

@@ -67,9 +67,10 @@ export class StagePlan {
 
   /** True if an attention reads keys and values of this step alone, without states. */
   isDirect(n: Node, queries: RowSet): boolean {
-    const m = maskOf(n.attrs, this.g);
+    const m = maskOf(n.attrs, this.g), atoms = this.groups.atomsOf(n, queries);
+    if (!atoms.size) return true;
     return queries.kinds.every((q) => sequenceKind(queries.sequence, q).media && localToImage(m, q, n.inputs[1]!.type.rows!.kinds))
-      && [...this.groups.atomsOf(n, queries)].every(([kind, { k, v }]) => !this.isVision(k, kind) && !this.isVision(v, kind));
+      && [...atoms].every(([kind, { k, v }]) => !this.isVision(k, kind) && !this.isVision(v, kind));
   }
 
   private readInPrefill(n: Node, rows: RowSet): void {

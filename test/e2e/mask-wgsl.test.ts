@@ -2,9 +2,9 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { evaluate, evaluateInterval, printMaskExpr } from '../../compiler/ir/mask/index.ts';
 import { findAdapter } from '../../runtime/node-adapter.ts';
-import type { Question } from '../unit/mask-gpu.ts';
-import { ask } from '../unit/mask-gpu.ts';
-import { anyMask, kinds, likelyMask } from '../unit/mask-random.ts';
+import type { Question } from '../support/masks-on-gpu.ts';
+import { ask } from '../support/masks-on-gpu.ts';
+import { anyMask, kinds, likelyMask } from '../support/random-masks.ts';
 
 /** A token, and a block around it or elsewhere. */
 const field = (least: number, most: number) => fc.tuple(fc.integer({ min: least, max: most }), fc.integer({ min: least, max: most }), fc.nat(8))

@@ -11,7 +11,7 @@ import { GraphBuilder, Poly, allRows, printGraph, printRows, rowSet, tensorType 
 import type { Graph, Layout, Node, RowSet, Segment, Sequence } from '../../compiler/ir/index.ts';
 import type { MaskExpr } from '../../compiler/ir/mask/index.ts';
 import { and, apply, int, k, kind, or, q } from '../../compiler/ir/mask/index.ts';
-import { likelyMask, twoKinds } from '../unit/mask-random.ts';
+import { likelyMask, twoKinds } from './random-masks.ts';
 
 export interface Case {
   readonly graph: Graph;
@@ -101,7 +101,7 @@ export function generator(seed: number): { uniform(): number; normal(): number }
   return { uniform, normal: () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform()) };
 }
 
-/** Image first, in the middle, at the end of nothing; two images; none; one token; empty runs. Images have names of their own. */
+/** Images first, in the middle, two of them, none; one token; empty runs. The numbers of the images are in no order. */
 function segments(s: Spec): fc.Arbitrary<Segment[]> {
   const visual = s.source === 'tower' ? fc.constant(patchesPerImage + (s.tower.classToken ? 1 : 0)) : fc.integer({ min: 0, max: 4 });
   const text = fc.integer({ min: 0, max: 4 }), ids = [5, 2, 9];

@@ -110,7 +110,7 @@ describe('print and parse', () => {
   return y = %1
 }`;
     expect(printGraph(parseGraph(text), { positions: true })).toBe(text);
-    expect(parseGraph(text, { file: 'a.ir' }).nodes.map((n) => n.where)).toEqual([{ file: 'model.ts', line: 12, column: 30 }, { file: 'a.ir', line: 7, column: 8 }]);
+    expect(parseGraph(text, 'a.ir').nodes.map((n) => n.where)).toEqual([{ file: 'model.ts', line: 12, column: 30 }, { file: 'a.ir', line: 7, column: 8 }]);
   });
 
   test('names by path do not change when another module gets an op more', () => {
@@ -141,7 +141,7 @@ describe('errors of the parser', () => {
   const error = (from: string | RegExp, to: string): string => {
     const text = llava.replace(from, to);
     expect(text).not.toBe(llava);
-    try { parseGraph(text, { file: 'llava.ir' }); } catch (e) {
+    try { parseGraph(text, 'llava.ir'); } catch (e) {
       expect(e).toBeInstanceOf(UserError);
       return (e as Error).message;
     }

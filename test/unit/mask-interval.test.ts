@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { evaluate, evaluateInterval, evaluateRange, findOverflow, int, kind, parseMaskExpr, printMaskExpr, substitute, type MaskExpr, type TokenBlock, type TokenNumbers } from '../../compiler/ir/mask/index.ts';
-import { anyMask, kinds, likelyMask } from './mask-random.ts';
+import { anyMask, kinds, likelyMask } from '../support/random-masks.ts';
 
 const parse = (text: string): MaskExpr => parseMaskExpr(text, kinds);
 const [visual, text] = [0, 1];

@@ -5,7 +5,7 @@ import {
   always, and, apply, bool, evaluate, int, k, kind, never, not, or, parseMaskExpr, printMaskExpr, q, sameExpr, simplify, specialise,
   type MaskExpr, type Token,
 } from '../../compiler/ir/mask/index.ts';
-import { anyMask, fixedLayouts, kinds, likelyMask, segmentList, tokensOf, twoKinds } from './mask-random.ts';
+import { anyMask, fixedLayouts, kinds, likelyMask, segmentList, tokensOf, twoKinds } from '../support/random-masks.ts';
 
 const parse = (text: string): MaskExpr => parseMaskExpr(text, kinds);
 const message = (f: () => unknown): string => {

@@ -4,7 +4,7 @@ import {
   classify, classTable, countPairs, evaluate, parseMaskExpr, printMaskExpr, readsFuture, staysInImage, usesAbsolutePosition, verdicts,
   type MaskExpr, type MaskSegment, type PairClass, type Token,
 } from '../../compiler/ir/mask/index.ts';
-import { anyMask, fixedLayouts, kinds, likelyMask, segmentList, tokensOf, twoKinds } from './mask-random.ts';
+import { anyMask, fixedLayouts, kinds, likelyMask, segmentList, tokensOf, twoKinds } from '../support/random-masks.ts';
 
 const parse = (text: string): MaskExpr => parseMaskExpr(text, twoKinds);
 /** Classes of visual>visual, visual>text, text>visual, text>text. */
@@ -125,6 +125,7 @@ const check = (e: MaskExpr, segments: readonly MaskSegment[]): void => {
   }
 };
 
+// `RUNS=6000 npx vitest run test/unit/mask-prove.test.ts --testTimeout=600000` searches longer.
 describe('every proof holds on every layout', () => {
   test.each([['likely masks', likelyMask, Number(process.env.RUNS ?? 120)], ['any masks', anyMask, Number(process.env.RUNS ?? 200)]] as const)('%s', (_, masks, numRuns) => {
     fc.assert(fc.property(masks, fc.array(segmentList(), { minLength: 1, maxLength: 3 }), (e, layouts) => {

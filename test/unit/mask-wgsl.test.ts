@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { parseMaskExpr } from '../../compiler/ir/mask/index.ts';
 import { maskBlockWgsl, maskPredicateWgsl } from '../../compiler/wgsl/mask.ts';
 import { findAdapter } from '../../runtime/node-adapter.ts';
-import { shaderFor } from './mask-gpu.ts';
-import { anyMask, kinds, likelyMask } from './mask-random.ts';
+import { shaderFor } from '../support/masks-on-gpu.ts';
+import { anyMask, kinds, likelyMask } from '../support/random-masks.ts';
 
 describe('masks as WGSL', () => {
   const composite = parseMaskExpr('q.kind == text ? k.pos <= q.pos : k.pos == q.pos', kinds);

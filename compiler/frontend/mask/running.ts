@@ -24,10 +24,23 @@ interface Script { readonly scriptId: string; readonly url: string; readonly sou
 /** Where the handle of an object is passed to the inspector, which evaluates in the global scope. */
 const handle = '__eemllm_inspected__';
 
-/** A session with the inspector. Close it: while it is open, V8 keeps debug information. */
+let current: Inspector | undefined;
+/**
+ * The inspector, for use at once and not later: it closes by itself when the current turn of the event loop ends.
+ * Opening it takes some ten milliseconds, and the masks of a model are read in one turn. Undefined where Node has none.
+ */
+export const inspector = (): Inspector | undefined => {
+  if (current) return current;
+  try { current = new Inspector(); } catch { return undefined; }
+  setImmediate(() => { current?.close(); current = undefined; });
+  return current;
+};
+
+/** A session with the inspector. While it is open, V8 keeps debug information. */
 export class Inspector {
   private readonly session = new Session();
   private readonly scripts = new Map<string, Script>();
+  private readonly maps = new Map<Script, SourceMap | null>();
   private readonly scopes = new Map<RunningFunction, Map<string, Remote>>();
 
   constructor() {
@@ -44,7 +57,8 @@ export class Inspector {
     if (!found || !script?.url.startsWith('file:')) return undefined;
     const file = fileURLToPath(script.url.replace(/[?#].*$/, ''));
     const [line, column] = [found.lineNumber, found.columnNumber ?? 0]; // both from 0
-    const map = sourceMap(script.sourceMapURL ?? '', file);
+    let map = this.maps.get(script);
+    if (map === undefined) this.maps.set(script, (map = sourceMap(script.sourceMapURL ?? '', file)));
     if (!map) return this.runsAsWritten(script, file) ? { file, line: line + 1, column: column + 1 } : undefined;
     const entry = map.findEntry(line, column);
     if (!('originalSource' in entry)) return undefined;
@@ -106,13 +120,13 @@ export class Inspector {
   }
 }
 
-const sourceMap = (url: string, file: string): SourceMap | undefined => {
-  if (!url) return undefined;
+const sourceMap = (url: string, file: string): SourceMap | null => {
+  if (!url) return null;
   try {
     const inline = /^data:application\/json[^,]*?(;base64)?,(.*)$/s.exec(url);
     const text = inline ? (inline[1] ? Buffer.from(inline[2]!, 'base64').toString() : decodeURIComponent(inline[2]!)) : readFileSync(resolve(dirname(file), url), 'utf8');
     return new SourceMap(JSON.parse(text));
   } catch {
-    return undefined;
+    return null;
   }
 };

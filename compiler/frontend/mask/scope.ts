@@ -10,7 +10,7 @@ import type { RunningFunction } from './running.ts';
 import { MaskError, resolveImport, unsupported } from './source.ts';
 import type { Reader, Scope, Value } from './values.ts';
 import { describeValue, plain } from './values.ts';
-import { mathFunctions } from './math.ts';
+import { mathOf } from './math.ts';
 
 /** Names bound by a block or a call that is being read. */
 export class LocalScope implements Scope {
@@ -38,7 +38,7 @@ export class OuterScope implements Scope {
     if (name === 'undefined') return plain(undefined);
     if (name === 'Infinity') return plain(Infinity);
     if (name === 'NaN') return plain(NaN);
-    if (name === 'Math') return mathFunctions;
+    if (name === 'Math') return mathOf(this.reader);
     const captured = this.captured(name);
     return captured ?? unsupported(node, `'${name}' is neither a token nor a constant of this file. A mask may depend on nothing else.`);
   }
@@ -127,9 +127,10 @@ const dsl = (reader: Reader, name: string, node: Node): Value => {
   return unsupported(node, `'${name}' is no part of masks.`);
 };
 
-const exportOf = (reader: Reader, file: SourceFile, name: string, node: Node, seen: Set<SourceFile>): Value | undefined => {
-  if (seen.has(file)) return undefined; // modules that export each other
-  seen.add(file);
+const exportOf = (reader: Reader, file: SourceFile, name: string, node: Node, seen: Set<string>): Value | undefined => {
+  const question = `${name} of ${file.getFilePath()}`;
+  if (seen.has(question)) return undefined; // modules that export each other
+  seen.add(question);
   const inside = (local: string): Value => new OuterScope(reader, file.getStatements()[0] ?? file).lookup(local, node);
   const direct = declaredIn(file.getStatements(), name);
   if (direct && direct.is !== 'import' && isExported(direct)) return inside(name);

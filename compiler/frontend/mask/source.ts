@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { Node, SourceFile } from 'ts-morph';
 import { Project, ts } from 'ts-morph';
 import type { SourcePos } from '../../ir/errors.ts';
-import { UserError } from '../../ir/errors.ts';
+import { sourceFrame, UserError } from '../../ir/errors.ts';
 
 /** Nothing but the files that masks are read from: no library, no node_modules, no type checking. */
 let project: Project | undefined;
@@ -19,26 +19,19 @@ export const sourceFile = (file: string): SourceFile | undefined => {
   return project.getSourceFile(file) ?? (existsSync(file) ? project.addSourceFileAtPath(file) : undefined);
 };
 
-/** Forgets all parsed files: for watchers and tests that change them. */
-export const forgetSources = (): void => { project = undefined; };
-
-/** The file that an import names, or undefined if it is none of the author's own (a package's, a built-in module's). */
+/**
+ * The file that an import names, or undefined if it is another package's or Node's own. Files import each other by
+ * relative paths, wherever they are installed; the models that come with the compiler count as the author's own.
+ */
 export const resolveImport = (specifier: string, from: SourceFile): SourceFile | undefined => {
+  const own = specifier.startsWith('.') || specifier.startsWith('eemllm/');
   const { resolvedModule } = ts.resolveModuleName(specifier, from.getFilePath(), options, ts.sys);
-  return resolvedModule && !resolvedModule.isExternalLibraryImport ? sourceFile(path.resolve(resolvedModule.resolvedFileName)) : undefined;
+  return resolvedModule && (own || !resolvedModule.isExternalLibraryImport) ? sourceFile(path.resolve(resolvedModule.resolvedFileName)) : undefined;
 };
 
 export const placeOf = (node: Node): SourcePos => {
   const { line, column } = node.getSourceFile().getLineAndColumnAtPos(node.getStart());
   return { file: node.getSourceFile().getFilePath(), line, column };
-};
-
-/** The line of the source with a caret under the column. */
-export const frame = (file: SourceFile, { line, column }: SourcePos): string => {
-  const text = file.getFullText().split(/\r?\n/)[line - 1] ?? '';
-  const gutter = `  ${line} | `;
-  // Tabs stay tabs in the second line, so that the caret stands where it should.
-  return `${gutter}${text}\n${' '.repeat(gutter.length - 2)}| ${text.slice(0, column - 1).replace(/[^\t]/g, ' ')}^`;
 };
 
 /** What the mask language has, told whenever somebody writes something else. */
@@ -51,11 +44,11 @@ export const whatMasksCanSay = `A mask's predicate can use
   - list.includes(x), list.every(f) and list.some(f) on constant lists
   - calls of other functions and masks of this sort, in this file or imported by a relative path`;
 
-/** A UserError at a node of the author's source, which it shows. */
+/** A UserError at a node of the author's source, which it shows; a hint stands below. */
 export class MaskError extends UserError {
   constructor(node: Node, message: string, hint = '', options?: ErrorOptions) {
     const place = placeOf(node);
-    super(`${message}\n\n${frame(node.getSourceFile(), place)}${hint && `\n\n${hint}`}`, place, options);
+    super(message, place, { ...options, frame: sourceFrame(node.getSourceFile().getFullText(), place) + (hint && `\n\n${hint}`) });
   }
 }
 
@@ -67,6 +60,6 @@ export const at = <T>(node: Node, build: () => T): T => {
   try {
     return build();
   } catch (error) {
-    throw error instanceof UserError && !error.where ? new MaskError(node, error.message) : error;
+    throw error instanceof UserError && !error.where ? new MaskError(node, error.reason) : error;
   }
 };

@@ -23,6 +23,9 @@ export const any = (...parts: Formula[]): Formula => (parts.includes(truth) ? tr
 const merge = (is: 'all' | 'any', parts: Formula[]): Formula => (parts.length === 1 ? parts[0]! : parts.length === 0 ? (is === 'all' ? truth : falsehood) : { is, parts });
 const nonPositive = (form: Linear): Formula => (form.terms.size > 0 ? { is: 'nonPositive', form } : form.constant <= 0 ? truth : falsehood);
 
+/** A text by which formulas that are built alike are recognised. */
+export const formulaKey = (f: Formula): string => (f.is === 'nonPositive' ? formKey(f.form) : `${f.is}(${f.parts.map(formulaKey).join(', ')})`);
+
 /** An integer expression is `value` where `guard` holds. */
 interface Case { readonly guard: Formula; readonly value: Linear }
 

@@ -57,7 +57,7 @@ const at = (token: IToken, build: () => MaskExpr): MaskExpr => {
   try {
     return build();
   } catch (error) {
-    throw error instanceof UserError ? new AtToken(error.message, token) : error;
+    throw error instanceof UserError ? new AtToken(error.reason, token) : error;
   }
 };
 

@@ -30,7 +30,9 @@ const rewrite = (e: MaskExpr): MaskExpr => {
     }
     case 'if': {
       if (isOp(a, 'not')) return apply('if', a.args[0]!, c, b);
+      if (isOp(c, 'if') && sameExpr(c.args[1]!, b)) return apply('if', or(a, c.args[0]!), b, c.args[2]!);
       if (e.type !== 'bool') return e;
+      if (isOp(c, 'and') && sameExpr(c.args[1]!, b)) return and(or(a, c.args[0]!), b);
       if (isBool(b, true)) return or(a, c);
       if (isBool(b, false)) return and(negated(a), c);
       if (isBool(c, true)) return or(negated(a), b);

@@ -26,7 +26,7 @@ function checkArity({ arity }: OpDef, given: number): void {
   const [least, most] = typeof arity === 'number' ? [arity, arity] : arity;
   if (given >= least && given <= most) return;
   const want = least === most ? `${least}` : most === Infinity ? `at least ${least}` : `${least} to ${most}`;
-  throw new RangeError(`takes ${want} input${want === '1' ? '' : 's'}, but was given ${given}.`);
+  throw new RangeError(`takes ${want} input${/\b1$/.test(want) ? '' : 's'}, but was given ${given}.`);
 }
 
 const finite = (v: Attr | undefined): boolean =>

@@ -1,0 +1,83 @@
+/**
+ * Counting conventions: what of a graph's work is a FLOP, and which rows and pairs are counted.
+ *
+ * "FLOPs" of multimodal models means many things, three pairs of which differ by nearly 2×. A convention is data: weights
+ * per class of count, how rows and query-key pairs are taken, and which parts make the total. Published ones carry the name
+ * of the paper or tool that counts so.
+ */
+import type { CountClass } from '../ir/ops/def.ts';
+
+export const partNames = ['vision', 'projector', 'decoder', 'head'] as const;
+export type Part = (typeof partNames)[number];
+
+/**
+ * Pairs of query and key: `admitted` by the mask; the whole `rectangle` of queries and keys that are computed; or `half` of
+ * the rectangle where the sequence holds text (causal attention counted by halving), towers whole.
+ */
+export type PairRule = 'admitted' | 'rectangle' | 'half';
+
+export interface Convention {
+  readonly name: string;
+  /** One sentence for tables and help. */
+  readonly says: string;
+  /** FLOPs per unit of each class; classes that are missing count nothing. */
+  readonly weights: Readonly<Partial<Record<CountClass, number>>>;
+  readonly pairs: PairRule;
+  /**
+   * `read`: only rows that somebody reads. `handed on`: all rows of whatever one part hands to another, as if the last layer
+   * were not trimmed. `written`: besides, what the definition computes and nobody reads, as a tower's last layer.
+   */
+  readonly rows: 'read' | 'handed on' | 'written';
+  /** Rows of the output head: those that the model wants, or all. */
+  readonly headRows: 'wanted' | 'all';
+  /** Parts that make the total; the others are still reported. */
+  readonly total: readonly Part[];
+  /** Ops whose module path matches are left out. */
+  readonly without?: RegExp;
+  /** Weights that replace the others in one part. */
+  readonly partWeights?: Readonly<Partial<Record<Part, Readonly<Partial<Record<CountClass, number>>>>>>;
+}
+
+const everything: readonly Part[] = partNames;
+const macs = { matmul: 1, scores: 1 }, flops = { matmul: 2, scores: 2 };
+
+export const conventions: Readonly<Record<string, Convention>> = Object.fromEntries(([
+  {
+    name: 'exact', says: '2 per multiply-add of matmuls and scores; only rows that are read, only pairs that the mask admits (causal counted as causal).',
+    weights: flops, pairs: 'admitted', rows: 'read', headRows: 'wanted', total: everything,
+  },
+  {
+    name: 'dense', says: '2 per multiply-add of matmuls and scores; scores as the full square over the rows that query; no trimming of the last layer.',
+    weights: flops, pairs: 'rectangle', rows: 'handed on', headRows: 'wanted', total: everything,
+  },
+  {
+    // LLM-Viewer counts the activation once per layer over h, not over m: as much as one residual more per residual.
+    name: 'llm-viewer', says: "LLM-Viewer's OPs: matmuls 2, full square, softmax 5 a score, norm 7, residual 1, activation 2 an element; one row of the head at 1; no tower.",
+    weights: { ...flops, softmax: 5, norm: 7, residual: 2 }, pairs: 'rectangle', rows: 'handed on', headRows: 'wanted', total: ['decoder', 'head'],
+    partWeights: { head: { matmul: 1 } }, without: /(^|\.)model\.norm$/,
+  },
+  {
+    name: 'fastv', says: "FastV's multiply-adds (arXiv 2403.06764, eq. 5): full square, two of the three matmuls of the feed-forward, decoder alone, sum of its layers.",
+    weights: macs, pairs: 'rectangle', rows: 'handed on', headRows: 'wanted', total: ['decoder'], without: /\.up_proj$/,
+  },
+  {
+    name: 'pdrop', says: "PyramidDrop's multiply-adds (arXiv 2410.17247): full square, decoder alone; counted there for visual rows only (--text 0).",
+    weights: macs, pairs: 'rectangle', rows: 'handed on', headRows: 'wanted', total: ['decoder'],
+  },
+  {
+    name: 'shortv', says: "ShortV's FLOPs (arXiv 2504.00502): 2 per multiply-add, full square, decoder alone; counted there with 64 text rows.",
+    weights: flops, pairs: 'rectangle', rows: 'handed on', headRows: 'wanted', total: ['decoder'],
+  },
+  {
+    name: 'calflops-linear', says: "calflops on fused attention (LLaVA-Mini, arXiv 2501.03895): linear maps alone, all rows of the head, tower included.",
+    weights: { matmul: 2 }, pairs: 'rectangle', rows: 'written', headRows: 'all', total: everything,
+  },
+  {
+    name: 'causal-half', says: "LLaVA-UHD's FLOPs (arXiv 2403.11703): decoder scores halved for causality, tower whole, all rows of the head.",
+    weights: flops, pairs: 'half', rows: 'written', headRows: 'all', total: everything,
+  },
+  {
+    name: 'flopcounter', says: "PyTorch's operator-level counter: matmuls and scores at 2, full square, every row of every layer.",
+    weights: flops, pairs: 'rectangle', rows: 'written', headRows: 'all', total: everything,
+  },
+] satisfies Convention[]).map((c) => [c.name, c]));

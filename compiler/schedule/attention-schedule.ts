@@ -1,0 +1,189 @@
+/**
+ * Schedules of the fused attention kernel: how one workgroup cuts the work, which of them a device allows, and which one
+ * is taken where nobody has measured.
+ *
+ * A workgroup has `rowGroups × lanes` invocations and a tile of `rowGroups · rowsPerThread` query rows by
+ * `lanes · keysPerThread` keys. For scores an invocation owns `rowsPerThread × keysPerThread` of the tile; for the weighted
+ * sum of values the lanes share the channels of the value head (and, with `valueGroups` > 1, the keys).
+ *
+ * With one row group all invocations read the same queries, which software adapters turn into scalar loads; there a
+ * workgroup is one or two vectors of the CPU wide, and reads keys and values where they lie. GPUs want 64 invocations
+ * and more, and tiles of keys and values in workgroup memory (`staged`).
+ */
+export interface AttentionSchedule {
+  readonly rowGroups: number;
+  readonly lanes: number;
+  readonly rowsPerThread: number;
+  readonly keysPerThread: number;
+  /** Groups of lanes that share the keys of a tile among them when values are summed; divides `lanes`. */
+  readonly valueGroups: number;
+  /** Elements of a key's head that are brought into workgroup memory at a time; 0 reads keys and values where they lie. */
+  readonly staged: number;
+  /**
+   * Keep the loop over a head from being unrolled by the driver. Mesa's software driver unrolls it where the body is
+   * small, and then compiles for 4 to 18 seconds instead of one, for code that is no faster.
+   */
+  readonly rolled: boolean;
+  /** One workgroup serves all query heads of a KV head: for few query rows. */
+  readonly mergeHeads: boolean;
+  /** Workgroups that share the keys of one block of queries. */
+  readonly splits: number;
+  /** Keys are split as long as splits × query rows is at most this; so long is the scratch memory, in rows. */
+  readonly splitRows: number;
+}
+
+/** Sizes that a schedule depends on. */
+export interface AttentionShape {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly valueDim: number;
+  /** Elements that are loaded at once: what divides heads and strides. */
+  readonly vector: 1 | 2 | 4;
+  /** Number of query rows, where it does not depend on the prompt. */
+  readonly queryRows?: number;
+  /** Few queries against many keys: text that reads images which were read before. */
+  readonly fewQueries: boolean;
+  /** The mask has to be asked about single pairs of rows. */
+  readonly masked: boolean;
+}
+
+/** What a schedule makes of a shape. Sizes in vectors of `shape.vector` elements where named so. */
+export interface AttentionTile {
+  readonly invocations: number;
+  readonly rows: number;
+  readonly keys: number;
+  /** Vectors of a query head and of a value head. */
+  readonly headVectors: number;
+  readonly valueVectors: number;
+  /** Lanes that share the channels, and vectors of channels of each. */
+  readonly channelLanes: number;
+  readonly channels: number;
+  /** Invocations that share the softmax of one row. */
+  readonly softmaxLanes: number;
+  /** Vectors of a staged chunk of keys; keys of a staged chunk of values. 0 when nothing is staged. */
+  readonly keyChunk: number;
+  readonly valueChunk: number;
+  /** Scores of one key: one more than rows where neighbouring lanes hold different rows, against bank conflicts. */
+  readonly pitch: number;
+  /** Vectors of the memory for queries, and of that for staged keys and values. */
+  readonly queryVectors: number;
+  readonly stagedVectors: number;
+  /** Workgroup memory in bytes. */
+  readonly bytes: number;
+  /** Query heads that one workgroup serves. */
+  readonly headsPerGroup: number;
+}
+
+export function attentionTile(s: AttentionSchedule, shape: AttentionShape): AttentionTile {
+  const invocations = s.rowGroups * s.lanes, rows = s.rowGroups * s.rowsPerThread, keys = s.lanes * s.keysPerThread;
+  const headVectors = shape.headDim / shape.vector, valueVectors = shape.valueDim / shape.vector;
+  const channelLanes = s.lanes / s.valueGroups;
+  const softmaxLanes = Math.max(1, Math.min(16, Math.floor(invocations / rows), keys));
+  const keyChunk = s.staged ? Math.min(headVectors, Math.ceil(s.staged / shape.vector)) : 0;
+  // One vector more a row: neighbouring lanes read neighbouring keys, and an even stride would meet the same banks.
+  const keyVectors = keys * (keyChunk + 1);
+  const valueChunk = s.staged ? Math.max(1, Math.min(keys, Math.floor(keyVectors / valueVectors))) : 0;
+  const stagedVectors = s.staged ? Math.max(keyVectors, valueChunk * valueVectors) : 0;
+  const vectorBytes = shape.vector * 4, pitch = rows + (s.rowGroups > 1 ? 1 : 0);
+  // Partial sums of value groups are exchanged where the queries were.
+  const queryVectors = rows * (s.valueGroups > 1 ? Math.max(headVectors, valueVectors) : headVectors);
+  const bytes = queryVectors * vectorBytes + stagedVectors * vectorBytes // queries, keys or values
+    + keys * pitch * 4 // scores, then probabilities
+    + rows * 4 * (2 + softmaxLanes) + (softmaxLanes > 1 ? rows * softmaxLanes * 4 : 0) // maxima, corrections, sums
+    + (shape.masked ? rows * 16 : 0); // the rows' tokens
+  return {
+    invocations, rows, keys, headVectors, valueVectors, channelLanes, channels: Math.ceil(valueVectors / channelLanes), softmaxLanes,
+    keyChunk, valueChunk, pitch, queryVectors, stagedVectors, bytes, headsPerGroup: s.mergeHeads ? shape.heads / shape.kvHeads : 1,
+  };
+}
+
+/** Limits of a device, by their WebGPU names. */
+export interface AttentionLimits {
+  readonly maxComputeWorkgroupStorageSize: number;
+  readonly maxComputeInvocationsPerWorkgroup: number;
+}
+/** What every WebGPU device allows. */
+export const defaultLimits: AttentionLimits = { maxComputeWorkgroupStorageSize: 16384, maxComputeInvocationsPerWorkgroup: 256 };
+
+/** Why a schedule cannot run this shape on a device with these limits; undefined if it can. */
+export function attentionProblem(s: AttentionSchedule, shape: AttentionShape, limits: AttentionLimits = defaultLimits): string | undefined {
+  const sizes = { rowGroups: s.rowGroups, lanes: s.lanes, rowsPerThread: s.rowsPerThread, keysPerThread: s.keysPerThread, valueGroups: s.valueGroups, splits: s.splits };
+  for (const [name, n] of Object.entries(sizes)) if (!Number.isInteger(n) || n < 1) return `${name} is ${n}, and an integer of at least 1 was expected.`;
+  if (!Number.isInteger(s.staged) || s.staged < 0) return `staged is ${s.staged}, and an integer of at least 0 was expected.`;
+  if (s.lanes % s.valueGroups) return `${s.valueGroups} value groups do not share ${s.lanes} lanes evenly.`;
+  if (s.splits > 1 && s.splitRows < s.splits) return `splitRows is ${s.splitRows}, too few for ${s.splits} splits of one row.`;
+  const t = attentionTile(s, shape);
+  if (t.invocations > limits.maxComputeInvocationsPerWorkgroup) return `${t.invocations} invocations exceed the device's ${limits.maxComputeInvocationsPerWorkgroup}.`;
+  if (t.bytes > limits.maxComputeWorkgroupStorageSize) return `${t.bytes} bytes of workgroup memory exceed the device's ${limits.maxComputeWorkgroupStorageSize}.`;
+  return undefined;
+}
+
+/** Computes on the CPU, or on a GPU of which nothing more is known. */
+export type DeviceClass = 'software' | 'gpu';
+
+/** The safe default where no schedule was measured: legal on every device, decent on its class. */
+export function defaultAttentionSchedule(shape: AttentionShape, device: DeviceClass, limits: AttentionLimits = defaultLimits): AttentionSchedule {
+  const wishes = device === 'software' ? softwareWishes(shape) : gpuWishes(shape);
+  for (const s of wishes) if (!attentionProblem(s, shape, limits)) return s;
+  // Smaller and smaller tiles until one fits: very large heads on a device without memory to spare.
+  for (let s = wishes.at(-1)!; ; s = smaller(s)) {
+    const problem = attentionProblem(s, shape, limits);
+    if (!problem) return s;
+    if (s === smallest(s)) throw new RangeError(`No attention tile fits heads of ${shape.headDim}: ${problem}`);
+  }
+}
+
+const smallest = (s: AttentionSchedule): AttentionSchedule => (smaller(s) === s ? s : { ...s, lanes: 0 });
+function smaller(s: AttentionSchedule): AttentionSchedule {
+  if (s.rowsPerThread > 1) return { ...s, rowsPerThread: Math.floor(s.rowsPerThread / 2) };
+  if (s.keysPerThread > 1) return { ...s, keysPerThread: Math.floor(s.keysPerThread / 2) };
+  if (s.rowGroups > 1) return { ...s, rowGroups: Math.floor(s.rowGroups / 2) };
+  return s;
+}
+
+const whole: Pick<AttentionSchedule, 'splits' | 'splitRows'> = { splits: 1, splitRows: 0 };
+const powerOfTwoBelow = (n: number): number => 2 ** Math.floor(Math.log2(Math.max(1, n)));
+
+/** Query rows of one head group when a step has one row: decode. */
+const oneRow = (shape: AttentionShape): number | undefined => (shape.queryRows !== undefined && shape.queryRows <= 2 ? shape.queryRows * (shape.heads / shape.kvHeads) : undefined);
+
+function softwareWishes(shape: AttentionShape): AttentionSchedule[] {
+  const base = { rowGroups: 1, lanes: 8, valueGroups: 1, staged: 0, rolled: true, mergeHeads: false, ...whole };
+  const few = oneRow(shape);
+  if (few !== undefined) return [{ ...base, rowsPerThread: Math.min(8, few), keysPerThread: few > 4 ? 4 : 8, mergeHeads: true }];
+  return [{ ...base, rowsPerThread: 8, keysPerThread: 4 }, { ...base, rowsPerThread: 4, keysPerThread: 4 }];
+}
+
+function gpuWishes(shape: AttentionShape): AttentionSchedule[] {
+  const few = oneRow(shape);
+  if (few !== undefined) {
+    const lanes = 64, vectors = shape.valueDim / shape.vector;
+    const valueGroups = Math.max(1, powerOfTwoBelow(lanes / powerOfTwoBelow(vectors)));
+    const splits = Math.min(16, Math.max(1, Math.ceil(128 / shape.kvHeads)));
+    const base = { rowGroups: 1, lanes, keysPerThread: 1, rolled: false, valueGroups: Math.min(valueGroups, 8), mergeHeads: true, splits, splitRows: splits };
+    return [32, 16, 8].map((staged) => ({ ...base, rowsPerThread: Math.min(8, few), staged }));
+  }
+  const splitting = shape.fewQueries ? { splits: 4, splitRows: 256 } : whole;
+  const tile = (rowGroups: number, lanes: number, rowsPerThread: number, keysPerThread: number, staged: number): AttentionSchedule =>
+    ({ rowGroups, lanes, rowsPerThread, keysPerThread, valueGroups: 1, staged, rolled: false, mergeHeads: false, ...splitting });
+  return [tile(8, 8, 4, 4, 32), tile(8, 8, 4, 4, 16), tile(4, 16, 4, 2, 32), tile(4, 16, 4, 2, 16), tile(4, 16, 2, 2, 16)];
+}
+
+/** The space that a tuner searches: schedules that are legal for this shape on a device with these limits. */
+export function attentionSchedules(shape: AttentionShape, limits: AttentionLimits = defaultLimits): AttentionSchedule[] {
+  const out: AttentionSchedule[] = [];
+  const few = oneRow(shape);
+  const splits = few !== undefined ? [1, 4, 16] : shape.fewQueries ? [1, 4] : [1];
+  for (const [rowGroups, lanes] of [[1, 4], [1, 8], [1, 16], [1, 32], [1, 64], [2, 8], [4, 8], [8, 8], [4, 16], [8, 16]] as const)
+    for (const rowsPerThread of few !== undefined ? [Math.min(8, few)] : [2, 4, 8, 16])
+      for (const keysPerThread of [1, 2, 4, 8])
+        for (const valueGroups of lanes >= 32 ? [1, 2, 4] : [1])
+          for (const staged of lanes * rowGroups >= 32 ? [0, 16, 32] : [0])
+            for (const n of splits) {
+              if (rowsPerThread * keysPerThread > 64 || (few !== undefined && rowGroups > 1)) continue;
+              const s = { rowGroups, lanes, rowsPerThread, keysPerThread, valueGroups, staged, rolled: rowGroups === 1 && lanes <= 16, mergeHeads: few !== undefined, splits: n, splitRows: n > 1 ? Math.max(n, few === undefined ? 256 : n) : 0 };
+              if (!attentionProblem(s, shape, limits)) out.push(s);
+            }
+  return out;
+}

@@ -1,0 +1,59 @@
+/**
+ * RMS norm or layer norm of rows, where it is no prologue of a product.
+ *
+ * Tile: `rows` rows a workgroup, `lanes` invocations a row (both powers of two), four columns at a time. Statistics in f32.
+ * Preconditions: the output may be the input itself (every element is read before it is written, by the invocation that
+ * writes it, and statistics are complete before).
+ */
+import type { Poly } from '../ir/poly.ts';
+import type { NormSchedule } from '../schedule/matmul-schedule.ts';
+import type { Kernel, View } from './kernel.ts';
+import type { KernelOptions } from './printer.ts';
+import { Memory } from './printer.ts';
+import type { NormKind, WeightVector } from './statistics.ts';
+import { declareNormWeights, statisticsText } from './statistics.ts';
+
+export interface NormSpec {
+  readonly rows: Poly;
+  readonly width: number;
+  readonly kind: NormKind;
+  readonly a: View;
+  readonly gain: WeightVector;
+  readonly bias?: WeightVector;
+  readonly eps: number;
+  readonly out: View;
+}
+
+export function normKernel(spec: NormSpec, schedule: NormSchedule, options: KernelOptions): Kernel {
+  const { width, kind } = spec, { rows: tile, lanes } = schedule, invocations = tile * lanes;
+  const memory = new Memory(options);
+  const a = memory.view('a', spec.a, 4);
+  const { gain, bias } = declareNormWeights(memory, spec, width);
+  const out = memory.view('out', spec.out, 4, { width });
+  const centred = kind === 'layer_norm' ? `(${a.loadFour('base', 'k')} - vec4<f32>(stats.x))` : a.loadFour('base', 'k');
+  const stats = statisticsText(a, kind, width, spec.eps, tile, invocations);
+  const body = `  let rows = ${memory.poly(spec.rows)};
+  statistics(t, group.x * ${tile}u, rows);
+  let row = group.x * ${tile}u + t / ${lanes}u;
+  if (row >= rows) { return; }
+  let stats = row_stats[t / ${lanes}u];
+  let base = ${a.rowUnit('row')};
+  for (var k = t % ${lanes}u; k < ${Math.ceil(width / 4)}u; k += ${lanes}u) {
+    let column = k * 4u;
+    let value = ${centred} * stats.y * ${gain.loadFour('0u', 'k')}${bias ? ` + ${bias.loadFour('0u', 'k')}` : ''};
+    let at = ${out.element('row', 'column')};
+    ${out.store('at', 'value', 4, { column: 'column', width }).join('\n    ')}
+  }
+`;
+  return {
+    family: 'norm',
+    wgsl: `// ${tile} rows a workgroup, ${width} columns
+${memory.head()}${stats}
+@compute @workgroup_size(${invocations})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
+${body}}
+`,
+    bindings: memory.bindings(), workgroup: [invocations, 1, 1], features: memory.features(),
+    grid: [{ ceil: spec.rows, by: tile }, 1, 1],
+  };
+}

@@ -1,0 +1,117 @@
+/**
+ * The products that the matmul and matvec families compute, and how the rows of their weight fall to invocations.
+ *
+ * Weight rows are counted group after group. An invocation takes `chunk` neighbouring rows, and every group begins at a
+ * multiple of `chunk`, so that the linears of one output and the two columns of a rotary pair are never parted. Where a
+ * group's rows are no multiple, the few places up to the next group compute nothing that is stored: positions with these
+ * gaps are `places` here, the rows in memory have none.
+ */
+import type { MatmulShape } from '../schedule/matmul-schedule.ts';
+import type { Poly } from '../ir/poly.ts';
+import type { Finish, OutputGroup } from './epilogue.ts';
+import { declareFinish } from './epilogue.ts';
+import type { Storage, View } from './kernel.ts';
+import type { Lanes, Memory } from './printer.ts';
+import { range, vecType } from './printer.ts';
+import type { Norm } from './statistics.ts';
+
+/**
+ * A = square patches of pictures [tile, channels, height, width], read where they lie. `a.binding` holds the pictures
+ * from element `a.column` on; K = channels · size².
+ */
+export interface Patches {
+  readonly kind: 'patches';
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+  readonly size: number;
+}
+
+export interface MatmulGroup extends OutputGroup {
+  /** Linears that are interleaved: weight row `first + column · linears + i` is linear i at this column (gate and up: 2). */
+  readonly linears: number;
+}
+
+/** out = epilogue(prologue(A) · Wᵀ): A [rows, K], W [Σ linears · width, K] row-major. */
+export interface MatmulSpec {
+  readonly rows: Poly;
+  readonly K: number;
+  readonly a: View;
+  readonly prologue?: Norm | Patches;
+  readonly weight: { readonly binding: string; readonly storage: Storage };
+  readonly groups: readonly MatmulGroup[];
+}
+
+export const shapeOf = (spec: MatmulSpec): MatmulShape => ({
+  linears: spec.groups.map((g) => g.linears),
+  pairs: spec.groups.some((g) => g.rope),
+  normed: !!spec.prologue && spec.prologue.kind !== 'patches',
+});
+
+/** Checks what no type can say. */
+export function checkSpec(spec: MatmulSpec): void {
+  if (!spec.groups.length) throw new RangeError('A matmul needs at least one group of outputs.');
+  if (spec.a.storage === 'i32' || spec.weight.storage === 'i32') throw new RangeError('A matmul multiplies floats, not i32.');
+  for (const g of spec.groups) if (!(g.width > 0 && g.linears > 0)) throw new RangeError(`A group of ${g.width} columns with ${g.linears} linears has no output.`);
+  const p = spec.prologue;
+  if (p?.kind === 'patches' && spec.K !== p.channels * p.size * p.size) throw new RangeError(`Patches of ${p.channels}·${p.size}² pixels are ${p.channels * p.size * p.size} wide, not K = ${spec.K}.`);
+}
+
+export class WeightRows {
+  readonly starts: readonly number[];
+  /** Places of all groups, gaps included. */
+  readonly places: number;
+  readonly finishes: readonly Finish[];
+
+  constructor(private readonly spec: MatmulSpec, readonly chunk: number, memory: Memory, lanes: (group: MatmulGroup) => Lanes) {
+    const starts: number[] = [];
+    let at = 0;
+    for (const g of spec.groups) {
+      at = Math.ceil(at / chunk) * chunk;
+      starts.push(at);
+      at += g.linears * g.width;
+    }
+    this.starts = starts;
+    this.places = at;
+    this.finishes = spec.groups.map((g, i) => declareFinish(memory, g, i, g.linears, lanes(g), spec.rows));
+  }
+
+  /** Rows in memory. */
+  get count(): number { return this.spec.groups.reduce((s, g) => s + g.linears * g.width, 0); }
+
+  /** WGSL: the weight row at a place, clamped to those that exist. */
+  row(place: string): string {
+    let gap = 0, text = place;
+    this.starts.forEach((s, i) => {
+      const before = this.spec.groups.slice(0, i).reduce((n, g) => n + g.linears * g.width, 0);
+      if (s - before > gap) { text = `select(${text}, ${place} - ${s - before}u, ${place} >= ${s}u)`; gap = s - before; }
+    });
+    return `min(${text}, ${this.count - 1}u)`;
+  }
+
+  /**
+   * Statements that hand the sums of `size` neighbouring weight rows to their group. `place` is the identifier of the
+   * first one's place, `sum(row, i)` the text of the i-th one's sum, `rows` the row expressions to finish.
+   */
+  finish(place: string, rows: readonly string[], sum: (row: number, i: number) => string, size = this.chunk): string {
+    const branches = this.spec.groups.map((g, i) => {
+      const { name, lanes } = this.finishes[i]!, columns = size / g.linears;
+      const start = this.starts[i]!;
+      const first = `${start ? `(${place} - ${start}u)` : place}${g.linears > 1 ? ` / ${g.linears}u` : ''}`;
+      const calls = rows.flatMap((row, r) => range(columns / lanes).map((c) => {
+        const acc = range(g.linears).map((l) => {
+          const parts = range(lanes).map((e) => sum(r, (c * lanes + e) * g.linears + l));
+          return lanes === 1 ? parts[0]! : `${vecType(lanes)}(${parts.join(', ')})`;
+        });
+        return `${name}(${row}, column${c ? ` + ${c * lanes}u` : ''}, ${acc.join(', ')});`;
+      }));
+      return `{ let column = ${first};\n    ${calls.join('\n    ')} }`;
+    });
+    return branches.map((b, i) => {
+      const guard = i + 1 < branches.length ? `if (${place} < ${this.starts[i + 1]}u) ` : '';
+      return guard + b;
+    }).join(' else ');
+  }
+
+  text(): string { return this.finishes.map((f) => f.text()).join('\n'); }
+}

@@ -1,0 +1,170 @@
+/**
+ * What the kernel families must compute, in plain TypeScript over numbers: buffers by name, elements by view. Slow and
+ * obvious on purpose.
+ */
+import { unaryFunctions } from '../../compiler/ir/ops/elementwise.ts';
+import type { ElementExpr, RowNumbers } from '../../compiler/wgsl/expr.ts';
+import type { ElementwiseSpec } from '../../compiler/wgsl/elementwise.ts';
+import type { Rope } from '../../compiler/wgsl/epilogue.ts';
+import type { Storage, View } from '../../compiler/wgsl/kernel.ts';
+import type { MatmulSpec } from '../../compiler/wgsl/matmul.ts';
+import type { BufferData } from './gpu.ts';
+import { fromHalves, toHalves } from './gpu.ts';
+
+export type Dims = Readonly<Record<string, number>>;
+const components = { position: 0, kind: 1, index: 2, image: 3 } as const;
+
+/** Named buffers as numbers, each with the storage that a kernel sees. */
+export class Buffers {
+  readonly data = new Map<string, Float64Array>();
+  private readonly storage = new Map<string, Storage>();
+
+  /** Adds a buffer; numbers are rounded to the storage. */
+  add(name: string, storage: Storage, values: ArrayLike<number>): this {
+    const rounded = storage === 'f32' ? Float32Array.from(values) : storage === 'i32' ? Int32Array.from(values) : fromHalves(toHalves(values));
+    this.data.set(name, Float64Array.from(rounded));
+    this.storage.set(name, storage);
+    return this;
+  }
+  get(name: string): Float64Array { return this.data.get(name)!; }
+
+  /** As a kernel's buffers, with a few elements of rubbish behind each that no kernel may use or change. */
+  encode(): Record<string, BufferData> {
+    return Object.fromEntries([...this.data].map(([name, x]) => {
+      const s = this.storage.get(name)!;
+      return [name, s === 'f32' ? Float32Array.from(x) : s === 'i32' ? Int32Array.from(x) : toHalves(x)];
+    }));
+  }
+  decode(name: string, x: BufferData): Float64Array {
+    return Float64Array.from(this.storage.get(name)!.startsWith('f16') ? fromHalves(x as Uint16Array) : x);
+  }
+
+  element(v: View, dims: Dims, row: number, column: number): number {
+    let slot = row;
+    if (v.regions?.length) {
+      let before = 0;
+      for (const { count, start } of v.regions) {
+        const n = count.at(dims);
+        if (row < before + n || v.regions.at(-1)!.count === count) { slot = start.at(dims) + row - before; break; }
+        before += n;
+      }
+    }
+    return (v.offset.at(dims) + slot) * v.stride + (v.column ?? 0) + column;
+  }
+  read(v: View, dims: Dims, row: number, column: number): number { return this.get(v.binding)[this.element(v, dims, row, column)]!; }
+  number(n: RowNumbers, dims: Dims, row: number): number {
+    return 'component' in n ? this.get(n.binding)[(n.offset.at(dims) + row) * 4 + components[n.component]]! : this.read(n, dims, row, 0);
+  }
+}
+
+export function evaluate(e: ElementExpr, b: Buffers, dims: Dims, row: number, column: number, width: number, acc: readonly number[]): number {
+  const at = (x: ElementExpr): number => evaluate(x, b, dims, row, column, width, acc);
+  switch (e.op) {
+    case 'acc': return acc[e.index]!;
+    case 'constant': return Math.fround(e.value);
+    case 'load': {
+      const r = e.repeat, c = r ? Math.floor(column / (r.group * r.headDim)) * r.headDim + (column % r.headDim) : column;
+      return b.read(e.view, dims, row, c);
+    }
+    case 'vector': return b.get(e.binding)[(e.offset ?? 0) + column]!;
+    case 'gather': return b.get(e.table.binding)[b.number(e.rows, dims, row) * width + column]!;
+    case 'unary': return unaryFunctions[e.fn]!(at(e.x));
+    case 'add': return at(e.a) + at(e.b);
+    case 'sub': return at(e.a) - at(e.b);
+    case 'mul': return at(e.a) * at(e.b);
+  }
+}
+
+function turned(values: Float64Array, rope: Rope, b: Buffers, dims: Dims, row: number): Float64Array {
+  const out = new Float64Array(values.length), half = rope.headDim / 2, position = b.number(rope.positions, dims, row), table = b.get(rope.table);
+  for (let c = 0; c < values.length; c += 2) {
+    const i = (position * half + (c % rope.headDim) / 2) * 2, cos = table[i]!, sin = table[i + 1]!;
+    out[c] = values[c]! * cos - values[c + 1]! * sin;
+    out[c + 1] = values[c + 1]! * cos + values[c]! * sin;
+  }
+  return out;
+}
+
+interface Group { readonly width: number; readonly value: ElementExpr; readonly rope?: Rope; readonly out: View }
+type Write = { binding: string; at: number; value: number };
+function groupRow(g: Group, b: Buffers, dims: Dims, row: number, acc: (column: number) => number[]): Write[] {
+  let values = Float64Array.from({ length: g.width }, (_, c) => evaluate(g.value, b, dims, row, c, g.width, acc(c)));
+  if (g.rope) values = turned(values, g.rope, b, dims, row) as Float64Array<ArrayBuffer>;
+  return [...values].map((value, c) => ({ binding: g.out.binding, at: b.element(g.out, dims, row, c), value }));
+}
+
+/** Writes of elementwise work, row by row. */
+export const elementwiseReference = (s: ElementwiseSpec, b: Buffers, dims: Dims): Write[] =>
+  Array.from({ length: s.rows.at(dims) }, (_, row) => groupRow(s, b, dims, row, () => [])).flat();
+
+export function normed(row: Float64Array, kind: string, gain: Float64Array, bias: Float64Array | undefined, eps: number): Float64Array {
+  const mean = kind === 'layer_norm' ? row.reduce((s, x) => s + x, 0) / row.length : 0;
+  const scale = 1 / Math.sqrt(row.reduce((s, x) => s + (x - mean) ** 2, 0) / row.length + eps);
+  return row.map((x, i) => (x - mean) * scale * gain[i]! + (bias?.[i] ?? 0));
+}
+
+/** Row `row` of A after the prologue. */
+function operand(s: MatmulSpec, b: Buffers, dims: Dims, row: number): Float64Array {
+  const p = s.prologue;
+  if (p?.kind === 'patches') {
+    const across = Math.floor(p.width / p.size), down = Math.floor(p.height / p.size), tile = Math.floor(row / (across * down)), y = Math.floor(row / across) % down, x = row % across;
+    return Float64Array.from({ length: s.K }, (_, k) => {
+      const c = Math.floor(k / (p.size * p.size)), py = Math.floor(k / p.size) % p.size, px = k % p.size;
+      return b.get(s.a.binding)[(s.a.column ?? 0) + ((tile * p.channels + c) * p.height + y * p.size + py) * p.width + x * p.size + px]!;
+    });
+  }
+  const a = Float64Array.from({ length: s.K }, (_, k) => b.read(s.a, dims, row, k));
+  return p ? normed(a, p.kind, b.get(p.gain.binding), p.bias && b.get(p.bias.binding), p.eps) : a;
+}
+
+export function matmulReference(s: MatmulSpec, b: Buffers, dims: Dims): Write[] {
+  const w = b.get(s.weight.binding), writes: Write[] = [];
+  for (let row = 0; row < s.rows.at(dims); row++) {
+    const a = operand(s, b, dims, row);
+    let first = 0;
+    for (const g of s.groups) {
+      const start = first;
+      writes.push(...groupRow(g, b, dims, row, (c) => Array.from({ length: g.linears }, (_, l) => {
+        let sum = 0;
+        for (let k = 0, at = (start + c * g.linears + l) * s.K; k < s.K; k++) sum += a[k]! * w[at + k]!;
+        return sum;
+      })));
+      first += g.linears * g.width;
+    }
+  }
+  return writes;
+}
+
+/**
+ * Largest |got − expected| / max(1, max |expected|) over all elements of the written buffers; elements that nobody
+ * writes must keep their value exactly.
+ */
+export function worstError(b: Buffers, writes: readonly Write[], outputs: Readonly<Record<string, BufferData>>): number {
+  const expected = new Map<string, Map<number, number>>();
+  for (const w of writes) {
+    if (!expected.has(w.binding)) expected.set(w.binding, new Map());
+    expected.get(w.binding)!.set(w.at, w.value);
+  }
+  let worst = 0;
+  for (const [binding, data] of Object.entries(outputs)) {
+    const got = b.decode(binding, data), old = b.get(binding), want = expected.get(binding);
+    let largest = 1;
+    for (const v of want?.values() ?? []) largest = Math.max(largest, Math.abs(v));
+    got.forEach((g, i) => {
+      const e = want?.get(i);
+      if (e === undefined && g !== old[i]) throw new Error(`Element ${i} of '${binding}' was ${old[i]} and is ${g}, though nobody should write it.`);
+      const error = Math.abs(g - (e ?? g)) / largest;
+      if (!(error <= worst)) worst = Number.isNaN(error) ? Infinity : error;
+    });
+  }
+  return worst;
+}
+
+/** Numbers between −1 and 1 that depend on the seed alone. */
+export function numbers(n: number, seed: number, scale = 1): Float64Array {
+  let s = (seed * 2654435761) >>> 0 || 1;
+  return Float64Array.from({ length: n }, () => {
+    s ^= s << 13; s >>>= 0; s ^= s >>> 17; s ^= s << 5; s >>>= 0;
+    return (s / 2 ** 31 - 1) * scale;
+  });
+}
