@@ -2,7 +2,7 @@
 import type { EntryName, Manifest } from '../runtime/manifest.ts';
 import { schemaVersion } from '../runtime/manifest.ts';
 import { fuse } from '../passes/fuse.ts';
-import { optimise, stageProgram } from './pipeline-tmp.ts';
+import { optimise, stageProgram } from '../passes/pipeline.ts';
 import type { Checkpoint } from './bundle/checkpoint.ts';
 import type { DeviceClass } from './bundle/families.ts';
 import { familiesFor } from './bundle/families.ts';

@@ -1,14 +1,15 @@
 /**
  * Variants by name: a mask and a row rule for some or all layers of any model that takes them.
  *
- * A variant is written `name` or `name:option=value,option=value`; a list of layers is written `layers=0-3,8`, and
- * several variants are written one after another: `self,composite,shortv:layers=8-31`.
+ * A variant is written `name` or `name:option=value,option=value`, with a list of layers as in `layers=0-3,8`. What is
+ * joined by `+` holds together: `composite+shortv:layers=8-31`. It always starts from the plain decoder (causal, every row
+ * rewritten), so that a name means the same for every model.
  */
 import type { Mask, Model } from 'eemllm';
 import { UserError, inLayers, isMask, suggest } from 'eemllm';
 import { causal, composite, imageIslands } from './masks.ts';
 import type { RowRule, Rules } from './rules.ts';
-import { textRows } from './rules.ts';
+import { everyRow, textRows } from './rules.ts';
 import type { Tokens } from './tokens.ts';
 
 /** What a variant says of a layer. */
@@ -44,11 +45,17 @@ export function splitVariants(text: string): string[] {
 export const takesRules = (model: Model): model is Model & Rules => 'mask' in model && 'rewrite' in model && 'layerCount' in model;
 
 /**
- * Gives a model the rules of a variant. `masks` are further masks by name, such as those of the author's own file.
+ * Gives a model the rules of a variant, in place of its own. `masks` are further masks by name, such as those of the author's own file.
  * Throws a UserError for an unknown variant or option, or a layer that the model lacks.
  */
 export function applyVariant(model: Model, text: string, masks: Readonly<Record<string, unknown>> = {}): void {
   if (!takesRules(model)) throw new UserError(`The model ${model.constructor.name} takes no variants: it lacks one of the attributes 'mask', 'rewrite' and 'layerCount'.`);
+  model.mask = causal;
+  model.rewrite = everyRow;
+  for (const one of text.split('+')) addRules(model, one.trim(), masks);
+}
+
+function addRules(model: Rules, text: string, masks: Readonly<Record<string, unknown>>): void {
   const colon = text.indexOf(':'), name = colon < 0 ? text : text.slice(0, colon);
   const definition = find(name, masks), options = readOptions(name, definition, colon < 0 ? '' : text.slice(colon + 1));
   const { mask, rewrite } = definition.change(Object.fromEntries((definition.sizes ?? []).map((s) => [s, readSize(name, s, options.get(s))])));

@@ -20,7 +20,7 @@ import { stage } from './stage.ts';
 import { zeroRows } from './zero-rows.ts';
 
 /** From the author's definition to the graph that is staged. */
-export const definitionPasses: readonly Pass[] = [deadCode, maskAnalysis, constants, cse, pruneByMask, zeroRows, demand, relativeRope, constants, cse, deadCode];
+export const definitionPasses: readonly Pass[] = [deadCode, maskAnalysis, constants, cse, pruneByMask, zeroRows, relativeRope, demand, constants, cse, deadCode];
 /** What follows staging, on each entry point; then it is fused. */
 export const entryPasses: readonly Pass[] = [constants, cse, deadCode];
 

@@ -43,6 +43,7 @@ const visionOf = (plan: StagePlan): Entry => ({
   computes: (n, kind) => plan.isVision(n, kind) || !!plan.vision.of(n)?.kinds.includes(kind),
   within: (rows) => rows,
   outputs: plan.visionOutputs,
+  time: (given) => given,
 });
 
 const prefillOf = (plan: StagePlan): Entry => ({
@@ -51,6 +52,7 @@ const prefillOf = (plan: StagePlan): Entry => ({
   computes: (n, kind) => !plan.isVision(n, kind),
   within: (rows) => rows,
   outputs: plan.prefillOutputs,
+  time: (given) => given,
 });
 
 /** Decode is prefill of one row: the new token. A graph that asks for no row of text generates nothing. */
@@ -65,6 +67,7 @@ function decodeOf(plan: StagePlan): Entry[] {
     computes: (n, kind) => !plan.isVision(n, kind),
     within,
     outputs: plan.prefillOutputs,
+    time: () => 'token',
   }];
 }
 

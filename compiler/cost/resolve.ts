@@ -12,15 +12,18 @@ import { openPairs, standingOrder } from './pairs.ts';
 
 export type Dims = Readonly<Record<string, number | bigint>>;
 
-/** The standing layout: every media kind in `images` images of one length (the first ones longer by a row), then text. */
+/**
+ * The standing layout: every media kind in `images` images of one length (the first ones longer by a row), then text. Images
+ * are numbered as they come; in a tower, where a sequence is one picture, all rows are of one image.
+ */
 export function standingLayout(s: Sequence, counts: (kind: string) => number, images = 1): MaskSegment[] {
-  const out: MaskSegment[] = [];
-  let start = 0;
+  const out: MaskSegment[] = [], tower = s.kinds.every((k) => k.media);
+  let start = 0, next = 0;
   for (const kind of standingOrder(s)) {
-    const media = sequenceKind(s, kind).media, total = counts(kind), parts = media ? images : 1;
+    const media = sequenceKind(s, kind).media, total = counts(kind), parts = media && !tower ? images : 1;
     for (let i = 0; i < parts; i++) {
       const length = Math.floor(total / parts) + (i < total % parts ? 1 : 0);
-      if (length) out.push({ kind, image: media ? i : -1, start, length });
+      if (length) out.push({ kind, image: !media ? -1 : tower ? 0 : next++, start, length });
       start += length;
     }
   }
@@ -40,8 +43,7 @@ function lastOf(segments: readonly MaskSegment[], n: number): MaskSegment[] {
 
 function countOpen(p: OpenPairs, dims: Dims, images: number): bigint {
   const s = p.mask.sequence, size = (rows: RowSet): number => rowCount(rows).at(dims);
-  // A tower's rows are one picture's.
-  const layout = standingLayout(s, (kind) => size(rowSet(s, [kind], { context: p.key.context })), s.kinds.every((k) => k.media) ? 1 : images);
+  const layout = standingLayout(s, (kind) => size(rowSet(s, [kind], { context: p.key.context })), images);
   const of = (kind: string): MaskSegment[] => layout.filter((x) => x.kind === kind);
   const kinds = s.kinds.map((k) => ({ name: k.name, hasImages: k.media }));
   return countPairs(p.mask.expr, lastOf(of(p.query.kinds[0]!), size(p.query)), of(p.key.kinds[0]!), kinds);

@@ -1,5 +1,6 @@
 /** Loads a model that an author wrote: `my-model.ts#Mine`. */
 import { existsSync } from 'node:fs';
+import { register } from 'node:module';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { ModelClass } from '../dsl/model.ts';
@@ -39,7 +40,10 @@ export async function loadModelFile(spec: string): Promise<LoadedFile> {
     : `${file} exports no model. Export a class that extends Model or one of the built-in models; its exports are: ${Object.keys(exports).join(', ') || 'none'}.`);
 }
 
+let hooked = false;
 async function importFile(file: string): Promise<Readonly<Record<string, unknown>>> {
+  if (!hooked) register(new URL('./load-hooks.js', import.meta.url));
+  hooked = true;
   try {
     return { ...(await import(/* @vite-ignore */ pathToFileURL(file).href) as Record<string, unknown>) };
   } catch (e) {

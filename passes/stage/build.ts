@@ -1,7 +1,7 @@
 /** The graphs of the entry points, built from the plan: each value over the rows that its entry computes. */
 import { GraphBuilder, sweep } from '../../compiler/ir/builder.ts';
 import { UserError } from '../../compiler/ir/errors.ts';
-import type { Graph, Node } from '../../compiler/ir/graph.ts';
+import type { Graph, Node, Time } from '../../compiler/ir/graph.ts';
 import { leafName } from '../../compiler/ir/graph.ts';
 import type { RowSet } from '../../compiler/ir/rows.ts';
 import { printRows, restrictRows, rowSet, rowsWithin } from '../../compiler/ir/rows.ts';
@@ -22,6 +22,8 @@ export interface Entry {
   /** The rows of a set that this entry works on: all, or just the last one. */
   within(rows: RowSet): RowSet | undefined;
   readonly outputs: ReadonlyMap<string, Node>;
+  /** When this entry gets an input that the definition gets at the given time. */
+  time(given: Time): Time;
 }
 
 export function buildEntry(plan: StagePlan, names: StateNames, entry: Entry): Graph {
@@ -41,7 +43,7 @@ class EntryBuilder {
     const { g } = this.plan, { b, entry, done } = this;
     for (const n of g.inputs.values()) {
       const rows = n.type.rows && entry.within(n.type.rows);
-      if (rows || !n.type.rows) done.set(n, b.input(leafName(n), tensorType(n.type.dtype, rows, n.type.dims), n.attrs['time'] as 'prompt'));
+      if (rows || !n.type.rows) done.set(n, b.input(leafName(n), tensorType(n.type.dtype, rows, n.type.dims), entry.time(n.attrs['time'] as Time)));
     }
     for (const n of g.weights.values()) b.leaf(b.weights, n);
     for (const n of g.nodes) {
@@ -89,7 +91,7 @@ class EntryBuilder {
     if (free && plan.isFree(origin, kind)) return b.select(free, rows);
     const held = plan.heldAsKeys(origin, kind);
     const state = held ? this.keyLeaf(held.group, held.part) : plan.memories.has(origin) ? this.memoryLeaf(origin) : undefined;
-    if (!state) throw this.outOfReach(x, rows, reader);
+    if (!state || !this.entry.within(rows)) throw this.outOfReach(x, rows, reader);
     return b.op('rows', [state], { rows: printRows(rows) }, { path: origin.path, where: origin.where });
   }
 

@@ -1,9 +1,11 @@
 /** Masks and row rules on any language model, by name and from an author's file; and finding a model by what it is called. */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { UserError } from 'eemllm';
 import type { Token } from 'eemllm';
-import { EeMllm, Llava, causal, composite, eeMllmF, imageIslands, llavaConfig, llavaOfIslands, published, shortV, slidingWindow, splitVariants, variants } from 'eemllm/models';
+import { EeMllm, Llava, applyVariant, causal, composite, eeMllmF, imageIslands, llavaConfig, llavaOfIslands, published, shortV, slidingWindow, splitVariants, variants } from 'eemllm/models';
 import type { Tokens } from 'eemllm/models';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadModelFile } from '../../compiler/frontend/load.ts';
@@ -80,6 +82,15 @@ describe('variants', () => {
   test('in some layers, any of them', async () => {
     expect(masksByLayer(await traced(llava, 'composite:layers=0,3'))).toEqual(['composite', 'causal', 'causal', 'composite']);
   });
+  test('several together, whatever the model says itself', async () => {
+    const model = await loadModel(llava, { mask: 'composite:layers=0-1+shortv:layers=1+shortv:layers=2' });
+    const { graph, values } = trace(model);
+    expect(masksByLayer(graph)).toEqual(['composite', 'composite', 'causal', 'causal']);
+    expect([0, 1, 2, 3].map((i) => values.get(`language_model.model.layers.${i}`)!.op)).toEqual(['add', 'merge', 'merge', 'add']);
+    const lazy = class extends (shortV([0])) { override mask = composite; }, { config } = await openModel(llava), own = new lazy(llavaConfig(config));
+    applyVariant(own, 'self');
+    expect(text(trace(own).graph)).toBe(text(await traced(llava)));
+  });
   test("keep a model's sliding window", async () => {
     const { Llama, llamaConfig } = await import('eemllm/models');
     const config = llamaConfig({ model_type: 'qwen2', hidden_size: 16, num_attention_heads: 2, num_key_value_heads: 2, intermediate_size: 8, vocab_size: 9, num_hidden_layers: 2, use_sliding_window: true, sliding_window: 5, max_window_layers: 1 });
@@ -97,6 +108,23 @@ describe('variants', () => {
     ['image-islands:window=0', "The option 'window' of the variant 'image-islands' is '0'; expected a whole number of at least 1."],
   ])('%s is a clear error', async (variant, message) => { await expect(loadModel(llava, { mask: variant })).rejects.toThrow(new UserError(message)); });
   test('a tower takes none', async () => { await expect(loadModel('clip-vit-l-14', { mask: 'self' })).rejects.toThrow(/ClipVisionModel takes no variants/); });
+});
+
+test('a file that lies anywhere, with nothing installed around it, is loaded by the command line', () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'eemllm-')), file = path.join(folder, 'mine.ts');
+  writeFileSync(path.join(folder, 'package.json'), '{ "type": "commonjs" }');
+  writeFileSync(file, `import { Llava, composite } from 'eemllm/models';\nexport class Mine extends Llava { override mask = composite; }`);
+  const script = `
+    import { register } from 'tsx/esm/api';
+    register();
+    const { openModel } = await import('./compiler/load-model.ts');
+    const { trace } = await import('./compiler/frontend/trace.ts');
+    console.log([...trace((await openModel(${JSON.stringify(file)})).create()).graph.masks.keys()].join());`;
+  try {
+    expect(execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' })).toBe('wholePicture,composite\n');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 describe('a model is found', () => {
@@ -127,7 +155,7 @@ export class Plain {}
     expect(masksByLayer(trace(source.create()).graph)).toEqual(['near', 'near', 'near', 'near']);
     expect(masksByLayer(trace(source.create('mine')).graph)).toEqual(['near', 'near', 'near', 'near']);
     expect(masksByLayer(trace(source.create('self')).graph)).toEqual(['causal', 'causal', 'causal', 'causal']);
-    expect(masksByLayer(trace(source.create('near:layers=1')).graph)).toEqual(['near', 'near', 'near', 'near']);
+    expect(masksByLayer(trace(source.create('near:layers=1')).graph)).toEqual(['causal', 'near', 'causal', 'causal']);
   });
 
   test.each<[string, string, RegExp]>([

@@ -1,0 +1,74 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, Option } from 'commander';
+import pc from 'picocolors';
+import { Tokenizer } from '../../runtime/tokenizer.ts';
+import { readJson } from '../bundle/checkpoint.ts';
+import { writeBundle } from '../bundle/write.ts';
+import type { CompileOptions } from '../compile.ts';
+import { compile } from '../compile.ts';
+import { trace } from '../frontend/trace.ts';
+import { printGraph } from '../ir/print.ts';
+import type { ModelSource } from './model.ts';
+import { findModel, openCheckpoint } from './model.ts';
+import { counting, milliseconds, printJson, si } from './output.ts';
+
+export interface CompileFlags {
+  checkpoint?: string; mask?: string; dtype: 'f32' | 'f16'; maxVisual: number; maxText: number; printAfter?: string; output: string; json?: boolean;
+}
+
+export const compileCommand = (): Command => new Command('compile')
+  .description('Compile a model into a shader bundle: WGSL, plan and weights in one folder.')
+  .argument('<model>', 'file.ts#Export, a built-in name, or a Hugging Face checkpoint folder')
+  .option('--checkpoint <dir>', 'take config, weights and tokenizer from this folder')
+  .option('--mask <variant>', "self, composite, ee-mllm-f:layers=0-15, shortv:layers=…, or a mask that the model's file exports; the model's own by default")
+  .addOption(new Option('--dtype <dtype>', 'storage of the weight matrices').choices(['f32', 'f16']).default('f16'))
+  .option('--max-visual <n>', 'most image rows of a conversation', counting('--max-visual', 1), 2048)
+  .option('--max-text <n>', 'most text rows of a conversation', counting('--max-text', 1), 1024)
+  .option('--print-after <pass>', "print the graph after this pass, or after 'all' passes, to standard error")
+  .requiredOption('-o, --output <folder>', 'where the bundle goes; an older bundle there is replaced')
+  .option('--json', 'print a summary as JSON')
+  .addHelpText('after', '\nExamples:\n  $ eemllm compile examples/shapes/checkpoint --mask composite -o shapes.bundle\n  $ eemllm compile my-model.ts#Mine --checkpoint ./llava-1.5-7b-hf -o mine.bundle')
+  .action(async (spec: string, flags: CompileFlags) => {
+    const start = performance.now();
+    const source = await findModel(spec, flags.checkpoint);
+    const { manifest, passes } = await compileModel(source, flags);
+    const target = manifest.targets[0]!, ms = performance.now() - start;
+    const weights = manifest.weights.reduce((s, w) => s + w.bytes, 0);
+    const dispatches = Object.fromEntries(Object.entries(target.entries).map(([name, e]) => [name, e!.dispatches.length]));
+    if (flags.json) { printJson({ output: flags.output, model: manifest.model, targets: manifest.targets.map((t) => t.name), dispatches, weights, milliseconds: Math.round(ms), passes }); return; }
+    process.stdout.write(`${flags.output}: ${manifest.model.name}, variant ${manifest.model.variant}, ${manifest.model.dtype}; dispatches ${Object.entries(dispatches).map(([n, d]) => `${n} ${d}`).join(', ')}; ${weights ? `weights ${si(weights, 'B')}` : 'no weights'}; ${milliseconds(ms)}\n`);
+    if (!weights) process.stdout.write(pc.yellow('Compiled without a checkpoint: the bundle has no weights and cannot run. Add --checkpoint DIR for one that can.\n'));
+  });
+
+/** Compiles a model in one variant and writes the bundle. */
+export async function compileModel(source: ModelSource, flags: Omit<CompileFlags, 'checkpoint' | 'json'>) {
+  const traced = trace(source.make(flags.mask), { name: source.name });
+  const checkpoint = source.checkpoint === undefined ? undefined : await openCheckpoint(source.checkpoint, traced.parameters);
+  const passes: { pass: string; ops: number }[] = [];
+  try {
+    const compiled = compile(traced.graph, {
+      name: source.name, type: source.type, variant: flags.mask ?? source.ownVariant, dtype: flags.dtype, maxVisual: flags.maxVisual, maxText: flags.maxText,
+      ...(checkpoint ? { checkpoint, ...tokensOf(source, checkpoint.files.folder) } : {}),
+      onPass: (pass, graph) => {
+        passes.push({ pass, ops: graph.nodes.length });
+        if (flags.printAfter === 'all' || flags.printAfter === pass || pass.endsWith(`: ${flags.printAfter}`)) process.stderr.write(`// after ${pass}\n${printGraph(graph)}\n\n`);
+      },
+    });
+    return { manifest: await writeBundle(flags.output, compiled.content), passes, compiled };
+  } finally {
+    await checkpoint?.files.close();
+  }
+}
+
+/** The image token and the tokens that end an answer, as the checkpoint has them. */
+export function tokensOf({ config }: Pick<ModelSource, 'config'>, folder: string): Pick<CompileOptions, 'imageToken' | 'stopTokens'> {
+  const optional = (file: string): Record<string, unknown> => (existsSync(join(folder, file)) ? readJson(join(folder, file)) : {});
+  const text = (config['text_config'] ?? {}) as Record<string, unknown>;
+  const ends = [optional('generation_config.json')['eos_token_id'], config['eos_token_id'], text['eos_token_id']].find((x) => x !== undefined && x !== null) ?? [];
+  const stopTokens = (Array.isArray(ends) ? ends : [ends]).filter((x): x is number => Number.isInteger(x));
+  const id = config['image_token_index'] ?? config['image_token_id'];
+  if (typeof id !== 'number' || !existsSync(join(folder, 'tokenizer.json'))) return { stopTokens };
+  const mark = new Tokenizer(readJson(join(folder, 'tokenizer.json')), optional('tokenizer_config.json')).tokenOf(id);
+  return mark === undefined ? { stopTokens } : { stopTokens, imageToken: { text: mark, id } };
+}

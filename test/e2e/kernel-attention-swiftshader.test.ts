@@ -1,0 +1,3 @@
+import { attentionSuite } from '../support/attention-suite.ts';
+
+attentionSuite('swiftshader');

@@ -1,0 +1,46 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { printMaskExpr } from '../../compiler/ir/mask/index.ts';
+import { attentionSchedules } from '../../compiler/schedule/attention-schedule.ts';
+import { attentionShape } from '../../compiler/wgsl/attention.ts';
+import type { AdapterPreference, FoundAdapter } from '../../runtime/node-adapter.ts';
+import { findAdapter } from '../../runtime/node-adapter.ts';
+import type { OpenDevice } from '../../runtime/device.ts';
+import { likelyMask } from './random-masks.ts';
+import { cases, oddSchedules, tolerance } from './attention-cases.ts';
+import { attentionCase, defaultOf, worstError } from './attention.ts';
+
+/** The attention kernels against the reference on one adapter. A process can use one kind of adapter: one file for each. */
+export function attentionSuite(prefer: AdapterPreference): void {
+  let found: FoundAdapter, opened: OpenDevice; // the device works as long as somebody holds the adapter
+  beforeAll(async () => { found = await findAdapter({ prefer }); opened = await found.open(); });
+  afterAll(() => opened.close());
+  const supported = (features: readonly string[]): boolean => features.every((f) => opened.features.has(f));
+
+  for (const [name, options] of Object.entries(cases)) {
+    test(`attention: ${name}`, async ({ skip }) => {
+      const c = attentionCase(options);
+      if (!supported(c.features)) skip(`this adapter lacks ${c.features.join(', ')}`);
+      for (const device of ['software', 'gpu'] as const) expect(await worstError(opened.device, c, defaultOf(c, device)), `default of ${device}`).toBeLessThan(tolerance(options));
+    });
+  }
+
+  for (const [name, schedule] of Object.entries(oddSchedules)) {
+    test(`attention with ${name}`, async () => {
+      for (const which of ['causal over all kinds', 'own image', 'rows that read nothing', 'decode, grouped heads', 'relative, interleaved', 'values of 11']) {
+        expect(await worstError(opened.device, attentionCase(cases[which]!), schedule), which).toBeLessThan(tolerance(cases[which]!));
+      }
+    });
+  }
+
+  test('random masks, layouts and schedules', async () => {
+    const part = fc.record({ kind: fc.constantFrom('visual' as const, 'text' as const), length: fc.integer({ min: 0, max: 25 }) });
+    const parts = fc.array(part, { minLength: 1, maxLength: 5 }).map((list) => list.filter((p, i) => p.kind === 'visual' || list[i - 1]?.kind !== 'text'));
+    const sizes = fc.record({ kvHeads: fc.integer({ min: 1, max: 2 }), group: fc.integer({ min: 1, max: 3 }), headDim: fc.constantFrom(8, 10, 11, 24), seed: fc.nat() });
+    await fc.assert(fc.asyncProperty(likelyMask, parts, sizes, fc.nat(), async (mask, list, { kvHeads, group, headDim, seed }, pick) => {
+      const c = attentionCase({ mask: printMaskExpr(mask), parts: list, kvHeads, heads: kvHeads * group, headDim, seed, unproven: seed % 3 === 0 });
+      const space = attentionSchedules(attentionShape(c.spec)).filter((s) => s.rowsPerThread * s.keysPerThread <= 16);
+      expect(await worstError(opened.device, c, space[pick % space.length]!)).toBeLessThan(4e-6);
+    }), { numRuns: 12, endOnFailure: true });
+  });
+}

@@ -1,0 +1,163 @@
+/** Numeric tests of the kernel families (attention aside) on one adapter, against plain TypeScript. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Poly } from '../../compiler/ir/poly.ts';
+import { unaryFunctions } from '../../compiler/ir/ops/elementwise.ts';
+import { matmulDefault, matvecDefault } from '../../compiler/schedule/matmul-defaults.ts';
+import type { MatmulSchedule, MatvecSchedule } from '../../compiler/schedule/matmul-schedule.ts';
+import { whyNotMatmul, whyNotMatvec } from '../../compiler/schedule/matmul-schedule.ts';
+import { argmaxKernel } from '../../compiler/wgsl/argmax.ts';
+import { copyKernel } from '../../compiler/wgsl/copy.ts';
+import { elementwiseKernel, ropeKernel } from '../../compiler/wgsl/elementwise.ts';
+import { embedKernel } from '../../compiler/wgsl/embed.ts';
+import type { UnaryName } from '../../compiler/wgsl/expr.ts';
+import type { Kernel, Storage, View } from '../../compiler/wgsl/kernel.ts';
+import { matmulKernel, shapeOf } from '../../compiler/wgsl/matmul.ts';
+import { matvecKernel } from '../../compiler/wgsl/matvec.ts';
+import { normKernel } from '../../compiler/wgsl/norm.ts';
+import type { KernelOptions } from '../../compiler/wgsl/printer.ts';
+import type { OpenDevice } from '../../runtime/device.ts';
+import type { AdapterKind } from '../../runtime/node-adapter.ts';
+import { findAdapter } from '../../runtime/node-adapter.ts';
+import { runKernel } from './gpu.ts';
+import { Buffers, elementwiseReference, matmulReference, normed, numbers, worstError } from './kernel-reference.ts';
+import { randomProduct } from './random-products.ts';
+
+type Writes = ReturnType<typeof elementwiseReference>;
+const f32 = 'f32' as const, zero = Poly.zero, T = Poly.dim('T');
+const view = (binding: string, stride: number, storage: Storage = f32, more: Partial<View> = {}): View => ({ binding, storage, stride, offset: zero, ...more });
+
+/** Rounding of one operator in f32 stays far below the 1e-5 that fixtures allow; results stored as f16 round to 2⁻¹¹. */
+const tolerance = (outs: readonly Storage[]): number => (outs.some((s) => s.startsWith('f16')) ? 6e-4 : 2e-6);
+
+export function kernelSuites(kind: AdapterKind): void {
+  let open: OpenDevice | undefined, options: KernelOptions, storages: Storage[];
+  beforeAll(async () => {
+    open = await (await findAdapter({ prefer: kind })).open();
+    options = { dims: ['V', 'T'], features: open.features };
+    storages = open.features.has('shader-f16') ? ['f32', 'f16', 'f16x2'] : ['f32', 'f16x2'];
+  });
+  afterAll(() => open?.close());
+  const error = async (kernel: Kernel, b: Buffers, writes: Writes, dims: Record<string, number>): Promise<number> =>
+    worstError(b, writes, await runKernel(open!.device, kernel, { buffers: b.encode(), dims: { V: 0, ...dims } }));
+
+  const matmul = (threads: readonly [number, number], outputs: readonly [number, number], depth: number, sum: 'dot' | 'vec4' = 'dot'): MatmulSchedule => ({ family: 'matmul', threads, outputs, depth, sum });
+  const tiles = [matmul([8, 4], [4, 8], 0, 'vec4'), matmul([4, 4], [2, 2], 0), matmul([4, 4], [4, 4], 8), matmul([8, 2], [8, 2], 16, 'vec4'), matmul([4, 8], [4, 1], 32)];
+  describe('matmul', () => {
+    test.each(Array.from({ length: 48 }, (_, seed) => seed))('random product %i', async (seed) => {
+      const { name, spec, buffers, dims } = randomProduct(seed, { storages });
+      const shape = shapeOf(spec), writes = matmulReference(spec, buffers, dims), tried = [matmulDefault(shape, 'software'), tiles[seed % tiles.length]!];
+      for (const s of tried.filter((t) => !whyNotMatmul(t, shape)))
+        expect(await error(matmulKernel(spec, s, options), buffers, writes, dims), `${name}, ${JSON.stringify(s)}`).toBeLessThan(tolerance(spec.groups.map((g) => g.out.storage)));
+    });
+    test('the default for GPUs, and the one for few rows', async () => {
+      for (const seed of [3, 4]) {
+        const { name, spec, buffers, dims } = randomProduct(seed, { storages });
+        for (const fewRows of [false, true])
+          expect(await error(matmulKernel(spec, matmulDefault(shapeOf(spec), 'gpu', { fewRows }), options), buffers, matmulReference(spec, buffers, dims), dims), name).toBeLessThan(tolerance(spec.groups.map((g) => g.out.storage)));
+      }
+    });
+  });
+
+  const vec = (lanes: number, outputs: number, teams: number, sum: 'dot' | 'vec4' = 'dot'): MatvecSchedule => ({ family: 'matvec', lanes, outputs, teams, sum });
+  const teams = [vec(8, 4, 2), vec(32, 8, 2, 'vec4'), vec(64, 2, 1), vec(4, 12, 4), vec(1, 4, 8, 'vec4'), vec(16, 1, 4)];
+  describe('matvec', () => {
+    test.each(Array.from({ length: 36 }, (_, i) => 100 + i))('random product %i', async (seed) => {
+      const { name, spec, buffers, dims } = randomProduct(seed, { storages, oneRow: true });
+      const shape = shapeOf(spec), writes = matmulReference(spec, buffers, dims), tried = [matvecDefault(shape, 'software'), matvecDefault(shape, 'gpu'), teams[seed % teams.length]!];
+      for (const s of tried.filter((t) => !whyNotMatvec(t, shape)))
+        expect(await error(matvecKernel(spec, s, options), buffers, writes, dims), `${name}, ${JSON.stringify(s)}`).toBeLessThan(tolerance(spec.groups.map((g) => g.out.storage)));
+    });
+  });
+
+  describe('epilogue functions', () => {
+    test.each(Object.keys(unaryFunctions) as UnaryName[])('%s keeps its accuracy and passes through no infinity', async (fn) => {
+      const n = 4096, xs = Float64Array.from({ length: n }, (_, i) => (i < n - 8 ? (i / n - 0.5) * 24 : [-1e4, -3e38, -100, -88.8, 88.8, 100, 1e4, 1e18][i - n + 8]!));
+      // Squares and cubes of the largest f32 leave its range in any formula; gelu_tanh is asked up to 1e4.
+      if (fn === 'gelu_tanh') xs.forEach((x, i) => { if (Math.abs(x) > 1e4) xs[i] = 0; });
+      const b = new Buffers().add('x', f32, xs).add('out', f32, new Float32Array(n));
+      const spec = { rows: Poly.of(1), width: n, value: { op: 'unary' as const, fn, x: { op: 'load' as const, view: view('x', n) } }, out: view('out', n) };
+      const out = b.decode('out', (await runKernel(open!.device, elementwiseKernel(spec, options), { buffers: b.encode(), dims: { V: 0, T: 0 } }))['out']!);
+      let worst = 0;
+      out.forEach((y, i) => { const want = unaryFunctions[fn]!(b.get('x')[i]!), e = Math.abs(y - want) / Math.max(1, Math.abs(want)); worst = Number.isFinite(e) ? Math.max(worst, e) : Infinity; });
+      expect(worst).toBeLessThan(1e-6);
+    });
+  });
+
+  describe('elementwise', () => {
+    test.each([[1, 1], [5, 2], [3, 11], [17, 90], [9, 128], [2, 331]])('%i rows of %i columns, in every storage, in place', async (rows, width) => {
+      for (const from of storages) for (const to of storages) {
+        const b = new Buffers().add('x', from, numbers((rows + 2) * width, 1)).add('out', to, numbers((rows + 1) * (width + 1), 2)).add('bias', to, numbers(width, 3));
+        const out = view('out', width + 1, to, { column: 1, offset: Poly.dim('V') });
+        const spec = { rows: T, width, out, value: { op: 'sub' as const, a: { op: 'add' as const, a: { op: 'load' as const, view: view('x', width, from, { offset: Poly.of(2) }) }, b: { op: 'load' as const, view: out } }, b: { op: 'vector' as const, binding: 'bias', storage: to } } };
+        const dims = { V: 1, T: rows };
+        expect(await error(elementwiseKernel(spec, options), b, elementwiseReference(spec, b, dims), dims), `${from} to ${to}`).toBeLessThan(tolerance([to]));
+      }
+    });
+    test('a constant for every row', async () => {
+      const b = new Buffers().add('out', f32, numbers(7 * 13, 1)), spec = { rows: T, width: 13, value: { op: 'constant' as const, value: 0 }, out: view('out', 13) };
+      expect(await error(elementwiseKernel(spec, options), b, elementwiseReference(spec, b, { T: 6 }), { T: 6 })).toBe(0);
+    });
+  });
+
+  describe('rope', () => {
+    test.each([[7, 14, 3], [5, 16, 2], [1, 2, 5]])('%i rows, heads of %i', async (rows, headDim, heads) => {
+      const width = headDim * heads, positions = 9;
+      const b = new Buffers().add('x', f32, numbers(rows * width, 1)).add('rows', 'i32', numbers((rows + 1) * 4, 5, positions).map((v) => Math.floor(Math.abs(v))))
+        .add('angles', f32, Float64Array.from({ length: positions * headDim }, (_, i) => (i % 2 ? Math.sin(i - 1) : Math.cos(i)))); // prettier-ignore
+      const rope = { table: 'angles', headDim, positions: { binding: 'rows', component: 'position' as const, offset: Poly.of(1) } };
+      const spec = { rows: T, width, a: view('x', width), rope, out: view('x', width) };
+      expect(await error(ropeKernel(spec, options), b, elementwiseReference({ ...spec, value: { op: 'load', view: spec.a } }, b, { T: rows }), { T: rows })).toBeLessThan(1e-6);
+    });
+  });
+
+  describe('norm', () => {
+    test.each([[1, 90], [7, 93], [19, 64], [3, 1024], [9, 2]])('%i rows of %i columns', async (rows, width) => {
+      for (const kind of ['rms_norm', 'layer_norm'] as const) for (const [n, lanes] of [[8, 1], [4, 4], [1, 64]] as const) for (const to of storages) {
+        const b = new Buffers().add('x', f32, numbers(rows * width, 1).map((x) => x + 3)).add('gain', to, numbers(width, 2)).add('shift', to, numbers(width, 3)).add('out', to, numbers(rows * width + 3, 4));
+        const spec = { rows: T, width, kind, eps: 1e-6, a: view('x', width), gain: { binding: 'gain', storage: to }, ...(kind === 'layer_norm' ? { bias: { binding: 'shift', storage: to } } : {}), out: view('out', width, to) };
+        const writes: Writes = Array.from({ length: rows }, (_, r) => [...normed(b.get('x').subarray(r * width, (r + 1) * width), kind, b.get('gain'), kind === 'layer_norm' ? b.get('shift') : undefined, 1e-6)].map((value, c) => ({ binding: 'out', at: r * width + c, value }))).flat();
+        expect(await error(normKernel(spec, { family: 'norm', rows: n, lanes }, options), b, writes, { T: rows }), `${kind}, ${lanes} lanes, ${to}`).toBeLessThan(tolerance([to]));
+      }
+    });
+  });
+
+  describe('embed', () => {
+    test.each([[1, 90], [6, 128], [5, 11]])('%i rows of %i columns, by id and by position', async (rows, width) => {
+      for (const storage of storages) for (const byPosition of [false, true]) {
+        const ids = Array.from({ length: (rows + 2) * 4 }, (_, i) => (i * 7) % 12);
+        const b = new Buffers().add('ids', 'i32', ids).add('table', storage, numbers(12 * width, 1)).add('out', f32, numbers((rows + 1) * width, 2));
+        const numbered = byPosition ? { binding: 'ids', component: 'position' as const, offset: Poly.of(2) } : view('ids', 1, 'i32', { offset: Poly.of(2) });
+        const spec = { rows: T, ids: numbered, table: { binding: 'table', storage }, width, out: view('out', width, f32, { offset: Poly.of(1) }) };
+        const writes = elementwiseReference({ rows: T, width, value: { op: 'gather', table: spec.table, rows: numbered }, out: spec.out }, b, { T: rows });
+        expect(await error(embedKernel(spec, options), b, writes, { T: rows }), storage).toBe(0);
+      }
+    });
+  });
+
+  describe('copy', () => {
+    test.each([[4, 6, 2, 14], [3, 4, 4, 8], [5, 4, 1, 3], [2, 8, 2, 16]])('%i rows, %i heads of %i key-value heads of %i', async (rows, heads, kvHeads, headDim) => {
+      const width = heads * headDim;
+      for (const from of storages) for (const to of storages) {
+        const b = new Buffers().add('x', from, numbers(rows * kvHeads * headDim, 1)).add('out', to, numbers((rows + 3) * width, 2));
+        const spec = { rows: T, width, from: view('x', kvHeads * headDim, from), to: view('out', width, to, { regions: [{ count: Poly.of(1), start: Poly.of(0) }, { count: T.sub(1), start: Poly.of(4) }] }), repeat: { heads, kvHeads, headDim } };
+        const writes = elementwiseReference({ rows: T, width, value: { op: 'load', view: spec.from, repeat: { group: heads / kvHeads, headDim } }, out: spec.to }, b, { T: rows });
+        expect(await error(copyKernel(spec, options), b, writes, { T: rows }), `${from} to ${to}`).toBeLessThan(tolerance([to]));
+      }
+    });
+  });
+
+  describe('argmax', () => {
+    test.each([1, 3, 64, 331, 5000])('of %i columns, the first one on a tie', async (width) => {
+      for (const storage of storages) {
+        const values = numbers(3 * width, width).map((x) => x - 2);
+        for (const [row, at] of [[0, width - 1], [1, Math.floor(width / 2)], [1, Math.floor(width / 3)]] as const) values[row * width + at] = 1.5;
+        const b = new Buffers().add('x', storage, values).add('out', 'i32', [7, 7, 7, 7, 7]);
+        const writes: Writes = [0, 1, 2].map((r) => {
+          const row = [...b.get('x').subarray(r * width, (r + 1) * width)];
+          return { binding: 'out', at: r + 1, value: row.indexOf(Math.max(...row)) };
+        });
+        expect(await error(argmaxKernel({ row: view('x', width, storage), width, rows: T, out: view('out', 1, 'i32', { offset: Poly.of(1) }) }, options), b, writes, { T: 3 }), storage).toBe(0);
+      }
+    });
+  });
+}
