@@ -166,6 +166,7 @@ export class Session {
 
   /** One image through the `vision` step, into the given slots of the memory. */
   private see(image: ImageInput, slot: number): void {
+    if (!this.program.entries.vision) return; // this model's answers do not depend on images
     const { queue } = this.program.device, input = this.program.input(this.manifest.media!.input.source);
     if (input) queue.writeBuffer(input, 0, image.data as Float32Array<ArrayBuffer>);
     const segment: Segment = { kind: this.media, image: 0, position: 0, slot, length: image.rows };

@@ -4,17 +4,18 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, wri
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { parseMaskExpr } from '../compiler/ir/mask/parse.ts';
-import { classTable } from '../compiler/ir/mask/prove.ts';
+import { findModel } from '../compiler/cli/model.ts';
+import { trace } from '../compiler/frontend/trace.ts';
+import { classTable, printMaskExpr } from '../compiler/ir/mask/index.ts';
 import type { Cost, MaskFacts, PictureFacts, WebData } from '../examples/web/src/data.ts';
 import type { Manifest } from '../runtime/manifest.ts';
 
 const repo = fileURLToPath(new URL('..', import.meta.url));
-const checkpoint = 'examples/shapes/checkpoint';
+const checkpoint = join(repo, 'examples/shapes/checkpoint');
 /** Vite's public folder: everything in it is served, and copied into a build. Git ignores it. */
 export const publicFolder = join(repo, '.cache/web');
 /** The two programs that the page puts side by side. */
-const masks = ['self', 'composite'] as const;
+const variants = ['self', 'composite'] as const;
 
 /** A prompt of the shapes model: `<s> user : <image> how many objects are there ? assistant :`. */
 const shapesPrompt = { visual: 64, text: 11 };
@@ -25,23 +26,23 @@ export interface PrepareOptions { readonly log?: (line: string) => void }
 
 /** Compiles and counts whatever is missing, or older than the compiler and the checkpoint. */
 export async function prepareWeb({ log = () => undefined }: PrepareOptions = {}): Promise<void> {
-  const sources = newest(['bin', 'compiler', 'passes', 'models', 'runtime/manifest.ts', 'examples/shapes', 'scripts/web-data.ts']);
+  const sources = newest(['bin', 'compiler', 'passes', 'models', 'runtime/manifest.ts', 'examples/shapes', 'examples/web/src/data.ts', 'scripts/web-data.ts']);
   const manifests: Record<string, Manifest> = {};
-  for (const mask of masks) {
-    const folder = join(publicFolder, 'bundles', mask), manifest = join(folder, 'bundle.json');
+  for (const variant of variants) {
+    const folder = join(publicFolder, 'bundles', variant), manifest = join(folder, 'bundle.json');
     if (!(modified(manifest) > sources)) {
-      log(`compiling ${checkpoint} with the mask '${mask}'`);
+      log(`compiling the shapes model as '${variant}'`);
       rmSync(folder, { recursive: true, force: true });
       mkdirSync(join(folder, '..'), { recursive: true });
-      await eemllm('compile', checkpoint, '--mask', mask, '-o', folder);
+      await eemllm('compile', checkpoint, '--mask', variant, '-o', folder);
     }
-    manifests[mask] = JSON.parse(readFileSync(manifest, 'utf8')) as Manifest;
+    manifests[variant] = JSON.parse(readFileSync(manifest, 'utf8')) as Manifest;
   }
   const file = join(publicFolder, 'data.json');
   if (modified(file) > sources) return;
   log('counting the work of both');
   const data: WebData = {
-    masks: Object.fromEntries(masks.map((m) => [m, maskFacts(manifests[m]!)])),
+    masks: Object.fromEntries(await Promise.all(variants.map(async (v) => [v, await maskFacts(v, manifests[v]!)] as const))),
     cost: await cost(checkpoint, shapesPrompt),
     large: await Promise.all(largePrompts.map((prompt) => cost('llava-1.5-7b', prompt))),
     pictures: pictureFacts(),
@@ -49,12 +50,12 @@ export async function prepareWeb({ log = () => undefined }: PrepareOptions = {})
   writeFileSync(file, JSON.stringify(data));
 }
 
-/** The mask that the manifest states, with what is proven of it for each pair of kinds. */
-function maskFacts(manifest: Manifest): readonly MaskFacts[] {
-  const kinds = manifest.sequences[0]!.kinds.map((k) => ({ name: k.name, hasImages: k.media }));
-  return Object.entries(manifest.model.mask).map(([name, text]) => {
-    const expr = parseMaskExpr(text, kinds);
-    return { name, text, expr, pairs: classTable(expr, kinds) };
+/** The masks of the prompt in one variant of the model, with what is proven of each for every pair of kinds. */
+async function maskFacts(variant: string, { sequences }: Manifest): Promise<readonly MaskFacts[]> {
+  const { graph } = trace((await findModel(checkpoint)).make(variant), { name: variant });
+  return [...graph.masks.values()].filter((m) => m.sequence.name === sequences[0]!.name).map(({ name, expr, sequence }) => {
+    const kinds = sequence.kinds.map((k) => ({ name: k.name, hasImages: k.media }));
+    return { name, text: printMaskExpr(expr), expr, pairs: classTable(expr, kinds) };
   });
 }
 
@@ -70,7 +71,7 @@ function pictureFacts(): readonly PictureFacts[] {
 }
 
 const cost = async (model: string, { visual, text }: { visual: number; text: number }): Promise<Cost> =>
-  JSON.parse(await eemllm('flops', model, '--visual', String(visual), '--text', String(text), '--compare', masks.join(','), '--json')) as Cost;
+  JSON.parse(await eemllm('flops', model, '--visual', String(visual), '--text', String(text), '--compare', variants.join(','), '--json')) as Cost;
 
 async function eemllm(...args: string[]): Promise<string> {
   const { stdout } = await promisify(execFile)(process.execPath, [join(repo, 'bin/eemllm.js'), ...args], { cwd: repo, maxBuffer: 64 << 20 });

@@ -1,6 +1,6 @@
 /** The parts of a multimodal model, by module path and by the sequence that a value's rows belong to. */
 import type { Node } from '../ir/graph.ts';
-import { movesOf } from '../ir/ops/fused.ts';
+import { movesOf } from '../ir/ops/index.ts';
 import { isPerImage } from './pairs.ts';
 import type { Part } from './conventions.ts';
 

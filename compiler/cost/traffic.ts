@@ -3,7 +3,7 @@
  * (KV cache, visual memory) take at a given number of context rows. Types say how wide a number is.
  */
 import type { Graph, Node } from '../ir/graph.ts';
-import { movesOf } from '../ir/ops/fused.ts';
+import { movesOf } from '../ir/ops/index.ts';
 import { Poly } from '../ir/poly.ts';
 import { sequenceKind } from '../ir/rows.ts';
 import { bytes, dtypeBytes } from '../ir/types.ts';

@@ -7,7 +7,7 @@
  * loaded, `all` is computed without the predicate, and only what is left asks the predicate pair by pair.
  */
 import type { MaskDecl } from '../ir/graph.ts';
-import { Poly } from '../ir/poly.ts';
+import type { Poly } from '../ir/poly.ts';
 import type { Sequence } from '../ir/rows.ts';
 import type { AttentionSchedule, AttentionShape } from '../schedule/attention-schedule.ts';
 import { attentionProblem, attentionTile } from '../schedule/attention-schedule.ts';
@@ -76,8 +76,9 @@ export const recordElements = (shape: AttentionShape): number => shape.valueDim 
 
 /** f32 elements that `spec.scratch` must have, 0 if the schedule splits no keys. */
 export function attentionScratch(spec: AttentionSpec, schedule: AttentionSchedule): number {
-  if (schedule.splits < 2) return 0;
-  const shape = attentionShape(spec), rows = shape.queryRows === undefined ? schedule.splitRows : schedule.splits * shape.queryRows;
+  const shape = attentionShape(spec);
+  if (schedule.splits < 2 || (shape.queryRows !== undefined && activeSplits({ schedule }, shape.queryRows) < 2)) return 0;
+  const rows = shape.queryRows === undefined ? schedule.splitRows : schedule.splits * shape.queryRows;
   return rows * spec.heads * recordElements(shape);
 }
 
@@ -86,9 +87,10 @@ export function attentionKernels(spec: AttentionSpec, schedule: AttentionSchedul
   const shape = attentionShape(spec), problem = attentionProblem(schedule, shape, limits);
   if (problem) throw new RangeError(`This attention schedule is not possible for ${spec.heads} heads of ${spec.headDim}: ${problem} Choose another, or the default.`);
   if (spec.relative && spec.headDim % 2) throw new RangeError(`Heads of ${spec.headDim} cannot be rotated; their size must be even.`);
-  if (schedule.splits > 1 && !spec.scratch) throw new RangeError('A schedule that splits keys needs scratch memory, and the attention has none. Give it a view of attentionScratch() elements.');
+  if (attentionScratch(spec, schedule) && !spec.scratch) throw new RangeError('A schedule that splits keys needs scratch memory, and the attention has none. Give it a view of attentionScratch() elements.');
   const tile = attentionTile(schedule, shape), work = { spec, schedule, shape, tile, options };
-  return schedule.splits > 1 ? [tileKernel(work), mergeKernel(work)] : [tileKernel(work)];
+  const split = schedule.splits > 1 && (shape.queryRows === undefined || activeSplits(work, shape.queryRows) > 1);
+  return split ? [tileKernel(work), mergeKernel(work)] : [tileKernel(work)];
 }
 
 /** What the kernel printers are given. */

@@ -17,8 +17,11 @@ export type RowNumbers = { readonly binding: string; readonly component: RowComp
 export type ElementExpr =
   /** The `index`-th interleaved linear of a matmul's group. */
   | { readonly op: 'acc'; readonly index: number }
-  /** Element (row, column) of a value. With `repeat`, heads of width `headDim` are each read by `group` output heads in turn. */
-  | { readonly op: 'load'; readonly view: View; readonly repeat?: { readonly group: number; readonly headDim: number } }
+  /**
+   * Element (row, column) of a value. With `repeat`, heads of width `headDim` are each read by `group` output heads in turn;
+   * with `halves`, columns 2i and 2i+1 of a head of that size read columns i and i + size/2, as a rope's pairs lie.
+   */
+  | { readonly op: 'load'; readonly view: View; readonly repeat?: { readonly group: number; readonly headDim: number }; readonly halves?: number }
   /** Element (column) of a weight vector that begins at element `offset` of its binding. */
   | { readonly op: 'vector'; readonly binding: string; readonly storage: Storage; readonly offset?: number }
   /** Element (column) of the table row that the row's number picks: embeddings of tokens and of positions. */
@@ -42,7 +45,7 @@ export function declareElement(e: ElementExpr, memory: Memory, lanes: Lanes, wid
       return x;
     };
     case 'constant': return () => `${vecType(lanes)}(${floatLiteral(e.value)})`;
-    case 'load': return declareLoad(e.view, e.repeat, memory, lanes);
+    case 'load': return declareLoad(e, memory, lanes);
     case 'vector': {
       const v = memory.vector('vector', e.binding, e.storage, lanes, width, e.offset);
       return (_row, column) => v.load(e.offset ? `${column} + ${e.offset}u` : column, lanes);
@@ -64,13 +67,15 @@ export function declareElement(e: ElementExpr, memory: Memory, lanes: Lanes, wid
   }
 }
 
-function declareLoad(view: View, repeat: { group: number; headDim: number } | undefined, memory: Memory, lanes: Lanes): ElementPrinter {
+function declareLoad({ view, repeat, halves }: Extract<ElementExpr, { op: 'load' }>, memory: Memory, lanes: Lanes): ElementPrinter {
   const x = memory.view('x', view, lanes);
+  const each = (source: (column: string) => string): ElementPrinter => (row, column) =>
+    (lanes === 1 ? x.load(x.element(row, source(column)), 1) : `${vecType(lanes)}(${range(lanes).map((i) => x.load(x.element(row, source(`(${column} + ${i}u)`)), 1)).join(', ')})`);
+  if (halves) return each((c) => `${c} / ${halves}u * ${halves}u + ${c} % ${halves}u / 2u + ${c} % 2u * ${halves / 2}u`);
   if (!repeat || repeat.group === 1) return (row, column) => x.load(x.element(row, column), lanes);
   const { group, headDim } = repeat;
   const source = (column: string): string => `((${column}) / ${group * headDim}u) * ${headDim}u + (${column}) % ${headDim}u`;
-  if (headDim % lanes === 0) return (row, column) => x.load(x.element(row, source(column)), lanes);
-  return (row, column) => `${vecType(lanes)}(${range(lanes).map((i) => x.load(x.element(row, source(`${column} + ${i}u`)), 1)).join(', ')})`;
+  return headDim % lanes === 0 ? (row, column) => x.load(x.element(row, source(column)), lanes) : each(source);
 }
 
 /** A printer of a row's integer, as i32. */

@@ -10,6 +10,8 @@ import { likelyMask } from './random-masks.ts';
 import { cases, oddSchedules, tolerance } from './attention-cases.ts';
 import { attentionCase, defaultOf, worstError } from './attention.ts';
 
+const compiledForGpus = new Set(['causal, heads of 11', 'composite, image in the past', 'relative, halves', 'decode, grouped heads', 'decode, single head of 128', 'decode, relative', 'packed f16', 'f16']);
+
 /** The attention kernels against the reference on one adapter. A process can use one kind of adapter: one file for each. */
 export function attentionSuite(prefer: AdapterPreference): void {
   let found: FoundAdapter, opened: OpenDevice; // the device works as long as somebody holds the adapter
@@ -21,13 +23,14 @@ export function attentionSuite(prefer: AdapterPreference): void {
     test(`attention: ${name}`, async ({ skip }) => {
       const c = attentionCase(options);
       if (!supported(c.features)) skip(`this adapter lacks ${c.features.join(', ')}`);
-      for (const device of ['software', 'gpu'] as const) expect(await worstError(opened.device, c, defaultOf(c, device)), `default of ${device}`).toBeLessThan(tolerance(options));
+      // Software adapters take seconds to compile a GPU's tile.
+      for (const device of compiledForGpus.has(name) ? (['software', 'gpu'] as const) : (['software'] as const)) expect(await worstError(opened.device, c, defaultOf(c, device)), `default of ${device}`).toBeLessThan(tolerance(options));
     });
   }
 
   for (const [name, schedule] of Object.entries(oddSchedules)) {
     test(`attention with ${name}`, async () => {
-      for (const which of ['causal over all kinds', 'own image', 'rows that read nothing', 'decode, grouped heads', 'relative, interleaved', 'values of 11']) {
+      for (const which of ['own image', 'decode, grouped heads', 'relative, interleaved', 'values of 11']) {
         expect(await worstError(opened.device, attentionCase(cases[which]!), schedule), which).toBeLessThan(tolerance(cases[which]!));
       }
     });

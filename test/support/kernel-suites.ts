@@ -16,7 +16,7 @@ import { matvecKernel } from '../../compiler/wgsl/matvec.ts';
 import { normKernel } from '../../compiler/wgsl/norm.ts';
 import type { KernelOptions } from '../../compiler/wgsl/printer.ts';
 import type { OpenDevice } from '../../runtime/device.ts';
-import type { AdapterKind } from '../../runtime/node-adapter.ts';
+import type { FoundAdapter } from '../../runtime/node-adapter.ts';
 import { findAdapter } from '../../runtime/node-adapter.ts';
 import { runKernel } from './gpu.ts';
 import { Buffers, elementwiseReference, matmulReference, normed, numbers, worstError } from './kernel-reference.ts';
@@ -29,14 +29,17 @@ const view = (binding: string, stride: number, storage: Storage = f32, more: Par
 /** Rounding of one operator in f32 stays far below the 1e-5 that fixtures allow; results stored as f16 round to 2⁻¹¹. */
 const tolerance = (outs: readonly Storage[]): number => (outs.some((s) => s.startsWith('f16')) ? 6e-4 : 2e-6);
 
-export function kernelSuites(kind: AdapterKind): void {
+export function kernelSuites(kind: 'swiftshader' | 'lavapipe'): void {
+  // Dawn's entry must be held as long as its devices are used.
+  let found: FoundAdapter | undefined;
   let open: OpenDevice | undefined, options: KernelOptions, storages: Storage[];
   beforeAll(async () => {
-    open = await (await findAdapter({ prefer: kind })).open();
+    found = await findAdapter({ prefer: kind });
+    open = await found.open();
     options = { dims: ['V', 'T'], features: open.features };
     storages = open.features.has('shader-f16') ? ['f32', 'f16', 'f16x2'] : ['f32', 'f16x2'];
   });
-  afterAll(() => open?.close());
+  afterAll(() => { open?.close(); found = undefined; });
   const error = async (kernel: Kernel, b: Buffers, writes: Writes, dims: Record<string, number>): Promise<number> =>
     worstError(b, writes, await runKernel(open!.device, kernel, { buffers: b.encode(), dims: { V: 0, ...dims } }));
 

@@ -25,6 +25,12 @@ export interface CaseOptions {
   readonly masks?: fc.Arbitrary<MaskExpr>;
   /** Most decoder layers; 3 by default. */
   readonly layers?: number;
+  /** Largest width of the decoder; 9 by default. */
+  readonly width?: number;
+  /** Longest run of one kind; 4 by default. */
+  readonly length?: number;
+  /** Only models that a bundle can hold: pictures as the one kind of media, and the last text row's logits as the output. */
+  readonly generates?: boolean;
 }
 
 const isText = (t: 'q' | 'k'): MaskExpr => apply('eq', t === 'q' ? q.kind : k.kind, kind(twoKinds, 'text'));
@@ -51,11 +57,11 @@ type Layer = typeof layer extends fc.Arbitrary<infer T> ? T : never;
 const spec = (o: CaseOptions) => fc.record({
   seed: fc.nat(0xffff), masks: fc.tuple(o.masks ?? someMask, o.masks ?? someMask, o.masks ?? someMask),
   layers: fc.array(layer, { minLength: 1, maxLength: o.layers ?? 3 }),
-  width: fc.integer({ min: 2, max: 9 }), vocabulary: fc.integer({ min: 2, max: 7 }),
+  width: fc.integer({ min: 2, max: o.width ?? 9 }), vocabulary: fc.integer({ min: 2, max: 7 }),
   heads: fc.record({ kv: fc.constantFrom(1, 2), group: fc.constantFrom(1, 2, 3), size: fc.constantFrom(2, 4, 6) }),
-  source: fc.constantFrom<'features' | 'tower'>('features', 'tower'), featureWidth: fc.integer({ min: 1, max: 5 }), audio: fc.boolean(),
+  source: fc.constantFrom<'features' | 'tower'>('features', 'tower'), featureWidth: fc.integer({ min: 1, max: 5 }), audio: o.generates ? fc.constant(false) : fc.boolean(),
   tower: fc.record({ norm: fc.constantFrom('rms_norm', 'layer_norm'), channels: fc.constantFrom(1, 3), classToken: fc.boolean(), patch: fc.constantFrom(1, 2) }),
-  wanted: fc.constantFrom('text.last', 'text', 'all'), tied: fc.boolean(), output: fc.constantFrom('logits', 'tokens'),
+  wanted: o.generates ? fc.constant('text.last') : fc.constantFrom('text.last', 'text', 'all'), tied: fc.boolean(), output: o.generates ? fc.constant('logits') : fc.constantFrom('logits', 'tokens'),
 });
 type Spec = ReturnType<typeof spec> extends fc.Arbitrary<infer T> ? T : never;
 
@@ -64,7 +70,7 @@ const patchesPerImage = 4;
 
 /** A random graph, and a layout, inputs and weights that fit it. A counterexample prints as the graph's text. */
 export const randomCase = (options: CaseOptions = {}): fc.Arbitrary<Case> =>
-  spec(options).chain((s) => segments(s).map((prompt): Case => {
+  spec(options).chain((s) => segments(s, options.length ?? 4).map((prompt): Case => {
     const graph = build(s), random = generator(s.seed);
     const images = [...new Set(prompt.flatMap((x) => (x.kind === 'visual' ? [x.image!] : [])))];
     const layout: Layout = s.source === 'features' ? { tokens: prompt } : {
@@ -102,9 +108,9 @@ export function generator(seed: number): { uniform(): number; normal(): number }
 }
 
 /** Images first, in the middle, two of them, none; one token; empty runs. The numbers of the images are in no order. */
-function segments(s: Spec): fc.Arbitrary<Segment[]> {
-  const visual = s.source === 'tower' ? fc.constant(patchesPerImage + (s.tower.classToken ? 1 : 0)) : fc.integer({ min: 0, max: 4 });
-  const text = fc.integer({ min: 0, max: 4 }), ids = [5, 2, 9];
+function segments(s: Spec, longest: number): fc.Arbitrary<Segment[]> {
+  const visual = s.source === 'tower' ? fc.constant(patchesPerImage + (s.tower.classToken ? 1 : 0)) : fc.integer({ min: 0, max: longest });
+  const text = fc.integer({ min: 0, max: longest }), ids = [5, 2, 9];
   const part = fc.oneof(
     text.map((length) => ({ kind: 'text', length })),
     visual.map((length) => ({ kind: 'visual', length })),
@@ -115,7 +121,7 @@ function segments(s: Spec): fc.Arbitrary<Segment[]> {
     return [...parts, { kind: 'text', length: last }].map((p) => (p.kind === 'visual' ? { ...p, image: ids[visuals++]! } : p.kind === 'audio' ? { ...p, image: 20 + sounds++ } : p));
   };
   const few = fc.array(part, { maxLength: 4 }).filter((p) => p.filter((x) => x.kind === 'visual').length <= ids.length);
-  return fc.tuple(few, fc.integer({ min: 1, max: 4 })).map(([parts, last]) => prompt(parts, last));
+  return fc.tuple(few, fc.integer({ min: 1, max: longest })).map(([parts, last]) => prompt(parts, last));
 }
 
 const dim = (name: string): Poly => Poly.dim(name);

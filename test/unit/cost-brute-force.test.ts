@@ -54,7 +54,7 @@ const standing = fc.record({ c: randomCase(), V: fc.integer({ min: 0, max: 5 }),
   const g = c.graph, patches = g.sequences.get('patches'), has = (kind: string): boolean => g.sequences.get('tokens')!.kinds.some((k) => k.name === kind);
   const rows = patches ? patches.kinds.reduce((n, k) => n + k.count.at({}), 0) : V, sounds = has('audio') && !patches ? A : 0;
   const prompt: Segment[] = [...(rows ? [{ kind: 'visual', image: 0, length: rows }] : []), ...(sounds ? [{ kind: 'audio', image: 1, length: sounds }] : []), { kind: 'text', length: T }];
-  const towers = patches ? { pictures: [{ kind: 'tile', length: 1 }], patches: patches.kinds.map((k) => ({ kind: k.name, length: k.count.at({}) })) } : {};
+  const towers: Parameters<typeof caseOf>[2] = patches ? { pictures: [{ kind: 'tile', length: 1 }], patches: patches.kinds.map((k) => ({ kind: k.name, length: k.count.at({}) })) } : {};
   return { c: caseOf(g, prompt, towers), V: rows, A: sounds, T };
 });
 const decodable = (c: Case): boolean => { try { maskAnalysis.run(c.graph); return true; } catch { return false; } };

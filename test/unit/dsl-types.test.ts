@@ -62,9 +62,20 @@ const bad: Record<string, readonly [snippet: string, at: string, says: RegExp]> 
   'keys and values of different rows': [module('', 'attention(text, x, text, { mask: m, heads: 1 })'), 'text, {', /Tensor<"text", "hidden_size">/],
 };
 
+/** What hovering over a name shows. */
+const shown: Record<string, readonly [expression: string, type: string]> = {
+  'a layer': ['new Linear(cfg, "hidden_size", "intermediate_size")', 'Linear<"hidden_size", "intermediate_size">'],
+  'a tensor': ['silu(x.rows("text"))', 'Tensor<"text", "hidden_size">'],
+  'merged rows': ['merge(x.rows("visual"), x.rows("text"))', 'Tensor<"visual" | "text", "hidden_size">'],
+  'a mask': ['mask(tokens, (q, k) => q.pos === k.pos)', 'Mask<"visual" | "text">'],
+  'a parameter': ['parameter(cfg, "intermediate_size", "hidden_size")', 'Parameter<"hidden_size">'],
+};
+const hover = `declare const cfg: Cfg; declare const x: Tensor<Both, 'hidden_size'>;\n${Object.values(shown).map(([e], i) => `export const shown${i} = ${e};`).join('\n')}`;
+
 const file = (name: string): string => path.join(root, 'test/unit', `snippet of ${name}.ts`);
+let program: ts.Program;
 let diagnostics: Map<string, readonly ts.Diagnostic[]>;
-const sources = new Map([...Object.entries(good), ...Object.entries(bad).map(([n, [s]]) => [n, s] as const)].map(([n, s]) => [file(n), head + s]));
+const sources = new Map([['hover', hover] as const, ...Object.entries(good), ...Object.entries(bad).map(([n, [s]]) => [n, s] as const)].map(([n, s]) => [file(n), head + s]));
 
 beforeAll(() => {
   const { options } = ts.parseJsonConfigFileContent(ts.readConfigFile(path.join(root, 'tsconfig.json'), (f) => ts.sys.readFile(f)).config, ts.sys, root);
@@ -73,9 +84,17 @@ beforeAll(() => {
   const { fileExists, readFile } = host;
   host.fileExists = (f) => sources.has(f) || fileExists(f);
   host.readFile = (f) => sources.get(f) ?? readFile(f);
-  const program = ts.createProgram([...sources.keys()], settings, host);
+  program = ts.createProgram([...sources.keys()], settings, host);
   diagnostics = new Map([...sources.keys()].map((f) => [f, ts.getPreEmitDiagnostics(program, program.getSourceFile(f))]));
 }, 120_000);
+
+describe('reads in an editor as', () => {
+  test.each(Object.keys(shown))('%s', (name) => {
+    const checker = program.getTypeChecker(), module = checker.getSymbolAtLocation(program.getSourceFile(file('hover'))!)!;
+    const symbol = checker.getExportsOfModule(module).find((s) => s.name === `shown${Object.keys(shown).indexOf(name)}`)!;
+    expect(checker.typeToString(checker.getTypeOfSymbol(symbol))).toBe(shown[name]![1]);
+  });
+});
 
 const text = (d: ts.Diagnostic): string => ts.flattenDiagnosticMessageText(d.messageText, '\n');
 

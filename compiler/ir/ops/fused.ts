@@ -1,8 +1,7 @@
 import type { Node } from '../graph.ts';
 import { Poly } from '../poly.ts';
-import { opDef } from './index.ts';
-import type { CountClass, Counts, Moves, OpDef } from './def.ts';
-import { elements } from '../types.ts';
+import { movesOf, opDef } from './index.ts';
+import type { CountClass, Counts, OpDef } from './def.ts';
 import { expect, nothing, num } from './def.ts';
 
 /**
@@ -50,6 +49,3 @@ export const result: OpDef = {
   evaluate: (n, [x]) => x!.results![resultIndex(n)]!,
 };
 export const resultIndex = (n: Node): number => num(n.attrs, 'index');
-
-/** What computing a node moves, in elements. */
-export const movesOf = (n: Node): Moves => opDef(n.op).moves?.(n) ?? { reads: n.inputs.map((x) => elements(x.type)), writes: elements(n.type) };

@@ -1,6 +1,8 @@
+import type { Node } from '../graph.ts';
+import { elements } from '../types.ts';
 import { suggest } from '../spelling.ts';
 import { attention, repeatHeads } from './attention.ts';
-import type { OpDef } from './def.ts';
+import type { Moves, OpDef } from './def.ts';
 import { elementwiseOps } from './elementwise.ts';
 import { fused, result } from './fused.ts';
 import { linearOps } from './linear.ts';
@@ -18,3 +20,6 @@ export function opDef(name: string): OpDef {
   if (!d) throw new RangeError(`'${name}' is no op.${suggest(name, ops.keys(), 'The ops are')}`);
   return d;
 }
+
+/** What computing a node moves, in elements: every input read once and the result written, unless the table says otherwise. */
+export const movesOf = (n: Node): Moves => opDef(n.op).moves?.(n) ?? { reads: n.inputs.map((x) => elements(x.type)), writes: elements(n.type) };

@@ -1,0 +1,57 @@
+/** The shapes example as tests use it: its expected answers, and its bundles, compiled once a run. */
+import { execFile } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { compileModel } from '../../compiler/cli/compile.ts';
+import { findModel } from '../../compiler/cli/model.ts';
+
+export const root = fileURLToPath(new URL('../../', import.meta.url));
+export const shapesFolder = join(root, 'examples/shapes');
+export const shapesCheckpoint = join(shapesFolder, 'checkpoint');
+
+interface Answer { readonly tokens: number[]; readonly text: string; readonly gap: number }
+export interface ShapesLine { readonly image: string; readonly question: string; readonly truth: string; readonly self: Answer; readonly composite: Answer }
+export const shapesLines = (): ShapesLine[] => readFileSync(join(shapesFolder, 'expected.jsonl'), 'utf8').split('\n').filter(Boolean).map((l) => JSON.parse(l) as ShapesLine);
+
+/** A folder for a test file's bundles; `remove` it afterwards. */
+export class BundleFolder {
+  readonly path = mkdtempSync(join(tmpdir(), 'eemllm-bundles-'));
+  private readonly made = new Map<string, Promise<string>>();
+
+  /** The shapes bundle of a variant, compiled when first asked for. */
+  shapes(variant: string, dtype: 'f32' | 'f16' = 'f32', limits = { maxVisual: 256, maxText: 256 }): Promise<string> {
+    const name = `${variant}-${dtype}-${limits.maxVisual}-${limits.maxText}`.replace(/[^\w-]+/g, '_'), output = join(this.path, name);
+    if (!this.made.has(name)) this.made.set(name, findModel(shapesCheckpoint).then((source) => compileModel(source, { mask: variant, dtype, ...limits, output })).then(() => output));
+    return this.made.get(name)!;
+  }
+  /** A path in the folder that holds nothing yet. */
+  fresh(name: string): string { return join(mkdtempSync(join(this.path, 'x-')), name); }
+  folder(name: string): string { const f = this.fresh(name); mkdirSync(f); return f; }
+  remove(): void { rmSync(this.path, { recursive: true, force: true }); }
+}
+
+export interface ChildResult { readonly code: number; readonly stdout: string; readonly stderr: string }
+/** Runs a program to its end. */
+export async function runProcess(file: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<ChildResult> {
+  try {
+    const { stdout, stderr } = await promisify(execFile)(file, args, { cwd: root, env: { ...process.env, ...env }, maxBuffer: 64 << 20 });
+    return { code: 0, stdout, stderr };
+  } catch (e) {
+    const { code, stdout, stderr } = e as { code: unknown; stdout: string; stderr: string };
+    if (typeof code !== 'number') throw e;
+    return { code, stdout, stderr };
+  }
+}
+/** The command line in a process of its own. */
+export const cli = (args: readonly string[], env?: Readonly<Record<string, string>>): Promise<ChildResult> => runProcess(process.execPath, [join(root, 'bin/eemllm.js'), ...args], env);
+
+export interface ShapesAnswers { readonly target: string; readonly adapter: string; readonly seconds: number; readonly answers: number[][] }
+/** All answers of a bundle on one kind of adapter (answer-shapes.ts). */
+export async function answerShapes(bundle: string, adapter: string, features?: 'none'): Promise<ShapesAnswers> {
+  const { code, stdout, stderr } = await runProcess(process.execPath, ['--import', 'tsx', join(root, 'test/support/answer-shapes.ts'), bundle, ...(features ? [features] : [])], { EEMLLM_ADAPTER: adapter });
+  if (code !== 0) throw new Error(`answer-shapes.ts ended with ${code}: ${stderr}`);
+  return JSON.parse(stdout.slice(stdout.indexOf('{'))) as ShapesAnswers;
+}
