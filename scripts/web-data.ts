@@ -1,6 +1,6 @@
 /** What the page of examples/web shows besides its own code: two bundles of the shapes model, and what the compiler knows of them. */
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -32,7 +32,6 @@ export async function prepareWeb({ log = () => undefined }: PrepareOptions = {})
     const folder = join(publicFolder, 'bundles', variant), manifest = join(folder, 'bundle.json');
     if (!(modified(manifest) > sources)) {
       log(`compiling the shapes model as '${variant}'`);
-      rmSync(folder, { recursive: true, force: true });
       mkdirSync(join(folder, '..'), { recursive: true });
       await eemllm('compile', checkpoint, '--mask', variant, '-o', folder);
     }

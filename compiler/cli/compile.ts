@@ -43,7 +43,7 @@ export const compileCommand = (): Command => new Command('compile')
 
 /** Compiles a model in one variant and writes the bundle. */
 export async function compileModel(source: ModelSource, flags: Omit<CompileFlags, 'checkpoint' | 'json'>) {
-  const traced = trace(source.make(flags.mask), { name: source.name });
+  const traced = trace(source.create(flags.mask), { name: source.name });
   const checkpoint = source.checkpoint === undefined ? undefined : await openCheckpoint(source.checkpoint, traced.parameters);
   const passes: { pass: string; ops: number }[] = [];
   try {

@@ -11,7 +11,7 @@ import { build, bytesOf, cacheFolder, costOf, masks, shapes } from './demo/progr
 import type { Result, Side } from './demo/report.ts';
 import { closingTable } from './demo/report.ts';
 import { findModel } from './model.ts';
-import { milliseconds, printJson } from './output.ts';
+import { milliseconds, percent, printJson, si } from './output.ts';
 
 /** A line of `expected.jsonl`: a question about a shipped picture, and what was drawn. */
 interface Question { readonly image: string; readonly question: string; readonly truth: string }
@@ -51,6 +51,7 @@ export const demoCommand = (): Command => new Command('demo')
       device.check();
       if (options.json) { printJson({ ...result, answers: asked }); return; }
       say(`done\n\nOne picture of ${result.visual} visual tokens and a question of ${result.text} text tokens on ${adapter.name}, f32:\n\n${closingTable(result)}\n\n`);
+      say(`${await largerPictures()}\n\n`);
       say(`${ownQuestion(loaded.composite.folder)}\n`);
     } finally {
       device.close();
@@ -122,6 +123,16 @@ async function compare(loaded: Loaded, cost: (mask: Mask, visual: number, text: 
     };
   };
   return { visual, text, sides: { self: side('self'), composite: side('composite') } };
+}
+
+/** The same two masks where pictures have more tokens: what a sparse mask saves grows with them. */
+async function largerPictures(): Promise<string> {
+  const name = 'llava-1.5-7b', source = await findModel(name);
+  const saved = [576, 2880].map((visual) => {
+    const [self, composite] = masks.map((m) => costOf(source, m, visual, 40).total) as [bigint, bigint];
+    return `${visual} visual tokens ${si(self)} → ${si(composite)} (−${percent(self - composite, self)})`;
+  });
+  return `Larger pictures and models save more. ${name}, FLOPs of a prompt under the same masks: ${saved.join(', ')}.`;
 }
 
 /** How to go on, as a command that works where the user stands. */

@@ -1,64 +1,25 @@
-/** Which model a command is about: a source file, a built-in name, a checkpoint folder or a config.json. */
-import { existsSync, statSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+/** Which model a command is about, and the checkpoint that belongs to it. */
 import { UserError } from '../ir/errors.ts';
 import { suggest } from '../ir/spelling.ts';
-import type { Model, ModelClass } from '../dsl/model.ts';
-import { createModel } from '../dsl/model.ts';
-import type { JsonObject } from '../dsl/index.ts';
 import type { NamedParameter } from '../dsl/module.ts';
-import { Checkpoint, readJson } from '../bundle/checkpoint.ts';
-import { loadModelFile, namesModelFile } from '../frontend/load.ts';
-import { applyVariant, builtinConfig, builtinNames, familyOf, isComputedTensor, resolveTensorName } from '../../models/index.ts';
+import { Checkpoint } from '../bundle/checkpoint.ts';
+import { namesModelFile } from '../frontend/load.ts';
+import type { ModelSource as Source } from '../load-model.ts';
+import { openModel } from '../load-model.ts';
+import { isComputedTensor, resolveTensorName } from '../../models/index.ts';
 
-type Json = Readonly<Record<string, unknown>>;
-
-/** A model that can be made in any variant. */
-export interface ModelSource {
-  readonly name: string;
+/** A model as the commands take it. */
+export interface ModelSource extends Source {
+  /** `model_type` of its config. */
   readonly type: string;
-  readonly config: Json;
-  /** Folder of the checkpoint that was named, if one was. */
-  readonly checkpoint?: string;
   /** The variant that the definition itself is. */
   readonly ownVariant: string;
-  /** A new instance; without `variant` as its author wrote it. */
-  make(variant?: string): Model;
 }
 
 /** @throws UserError when there is no such model, or its config is not one. */
 export async function findModel(spec: string, checkpoint?: string): Promise<ModelSource> {
-  const folder = checkpoint ?? (isFolder(spec) ? spec : undefined);
-  const given = folder !== undefined ? readJson(join(folder, 'config.json')) : undefined;
-  if (namesModelFile(spec)) {
-    const { name, model, exports } = await loadModelFile(spec);
-    const config = given ?? (model.config as Json | undefined);
-    if (!config) throw new UserError(`The model '${name}' of ${spec} has no config of its own. Name a checkpoint with --checkpoint DIR, or give the class a 'static config'.`);
-    return source(name, model, config, folder, name, exports);
-  }
-  if (folder !== undefined && (isFolder(spec) || checkpoint === undefined)) return source(basename(resolve(folder)), familyOf(given!, join(folder, 'config.json')), given!, folder, 'self');
-  if (builtinNames.includes(spec)) {
-    const config = given ?? builtinConfig(spec)!;
-    return source(spec, familyOf(config, spec), config, folder, 'self');
-  }
-  if (spec.endsWith('.json')) {
-    const config = readJson(spec);
-    return source(basename(dirname(resolve(spec))), familyOf(config, spec), config, folder, 'self');
-  }
-  throw new UserError(`There is no model '${spec}'. A model is a source file (file.ts#Export), a checkpoint folder, a config.json, or one of the built-in names.${suggest(spec, builtinNames, 'Built in are')}`);
-}
-
-const isFolder = (path: string): boolean => existsSync(path) && statSync(path).isDirectory();
-
-function source(name: string, model: ModelClass, config: Json, checkpoint: string | undefined, ownVariant: string, exports: Readonly<Record<string, unknown>> = {}): ModelSource {
-  return {
-    name, config, ownVariant, type: String(config['model_type'] ?? 'custom'), ...(checkpoint === undefined ? {} : { checkpoint }),
-    make: (variant) => {
-      const made = createModel(model, config as JsonObject);
-      if (variant !== undefined) applyVariant(made, variant, exports);
-      return made;
-    },
-  };
+  const source = await openModel(spec, checkpoint === undefined ? {} : { checkpoint });
+  return { ...source, type: String(source.config['model_type'] ?? 'custom'), ownVariant: namesModelFile(spec) ? source.name : 'self' };
 }
 
 /** Opens a checkpoint and checks its tensors against the model's parameters, name by name and shape by shape. */

@@ -127,19 +127,20 @@ export function defaultAttentionSchedule(shape: AttentionShape, device: DeviceCl
   const wishes = device === 'software' ? softwareWishes(shape) : gpuWishes(shape);
   for (const s of wishes) if (!attentionProblem(s, shape, limits)) return s;
   // Smaller and smaller tiles until one fits: very large heads on a device without memory to spare.
-  for (let s = wishes.at(-1)!; ; s = smaller(s)) {
-    const problem = attentionProblem(s, shape, limits);
-    if (!problem) return s;
-    if (s === smallest(s)) throw new RangeError(`No attention tile fits heads of ${shape.headDim}: ${problem}`);
+  for (let s = wishes.at(-1)!; ; ) {
+    const next = smaller(s), problem = attentionProblem(next ?? s, shape, limits);
+    if (!problem) return next ?? s;
+    if (!next) throw new RangeError(`No attention tile fits heads of ${shape.headDim}: ${problem}`);
+    s = next;
   }
 }
 
-const smallest = (s: AttentionSchedule): AttentionSchedule => (smaller(s) === s ? s : { ...s, lanes: 0 });
-function smaller(s: AttentionSchedule): AttentionSchedule {
+function smaller(s: AttentionSchedule): AttentionSchedule | undefined {
   if (s.rowsPerThread > 1) return { ...s, rowsPerThread: Math.floor(s.rowsPerThread / 2) };
   if (s.keysPerThread > 1) return { ...s, keysPerThread: Math.floor(s.keysPerThread / 2) };
   if (s.rowGroups > 1) return { ...s, rowGroups: Math.floor(s.rowGroups / 2) };
-  return s;
+  if (s.staged) return { ...s, staged: 0 };
+  return s.lanes > 8 ? { ...s, lanes: s.lanes / 2, valueGroups: 1 } : undefined;
 }
 
 const whole: Pick<AttentionSchedule, 'splits' | 'splitRows'> = { splits: 1, splitRows: 0 };

@@ -101,8 +101,9 @@ export class Memory {
 
   private unique(role: string): string {
     const taken = new Set([...this.buffers.values()].map((b) => b.name));
-    let name = role;
-    for (let i = 2; taken.has(name); i++) name = `${role}${i}`;
+    // No local variable ends so: a buffer is never shadowed.
+    let name = `${role}_data`;
+    for (let i = 2; taken.has(name); i++) name = `${role}${i}_data`;
     return name;
   }
 

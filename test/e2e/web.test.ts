@@ -47,7 +47,7 @@ describe.runIf(hasChromium)('the page of examples/web', () => {
     await page.goto(url);
     return { page, complaints };
   }
-  const ready = (page: Page): Promise<void> => page.getByText('Loading').waitFor({ state: 'hidden', timeout: 200_000 });
+  const ready = (page: Page): Promise<void> => page.locator('#loading').waitFor({ state: 'hidden', timeout: 200_000 });
   const newest = (page: Page): Locator => page.getByRole('log').getByRole('listitem').filter({ has: page.locator('.q') }).first();
   const pick = (page: Page, image: string): Promise<void> => page.getByRole('radio', { name: `Picture ${pictures.indexOf(image) + 1}`, exact: true }).check({ force: true });
   const measuredRow = (page: Page, name: string): Promise<string[]> => page.locator('#measured tr', { hasText: name }).locator('td').allInnerTexts();

@@ -6,7 +6,7 @@
 import { join } from 'node:path';
 import type { ImageInput } from '../../runtime/node.ts';
 import { decodeImage, loadModel } from '../../runtime/node.ts';
-import { shapesFolder, shapesLines } from './shapes.ts';
+import { shapesFolder, shapesLines } from './shapes-lines.ts';
 
 const [bundle, features] = process.argv.slice(2);
 const loaded = await loadModel(bundle!, features === 'none' ? { device: { features: [] } } : {}), { model } = loaded;

@@ -63,7 +63,7 @@ export function evaluate(e: ElementExpr, b: Buffers, dims: Dims, row: number, co
     case 'acc': return acc[e.index]!;
     case 'constant': return Math.fround(e.value);
     case 'load': {
-      const r = e.repeat, c = r ? Math.floor(column / (r.group * r.headDim)) * r.headDim + (column % r.headDim) : column;
+      const r = e.repeat, h = e.halves, c = h ? column - (column % h) + Math.floor((column % h) / 2) + (column % 2) * (h / 2) : r ? Math.floor(column / (r.group * r.headDim)) * r.headDim + (column % r.headDim) : column;
       return b.read(e.view, dims, row, c);
     }
     case 'vector': return b.get(e.binding)[(e.offset ?? 0) + column]!;

@@ -109,7 +109,7 @@ export function kernelSuites(kind: 'swiftshader' | 'lavapipe'): void {
         .add('angles', f32, Float64Array.from({ length: positions * headDim }, (_, i) => (i % 2 ? Math.sin(i - 1) : Math.cos(i)))); // prettier-ignore
       const rope = { table: 'angles', headDim, positions: { binding: 'rows', component: 'position' as const, offset: Poly.of(1) } };
       const spec = { rows: T, width, a: view('x', width), rope, out: view('x', width) };
-      expect(await error(ropeKernel(spec, options), b, elementwiseReference({ ...spec, value: { op: 'load', view: spec.a } }, b, { T: rows }), { T: rows })).toBeLessThan(1e-6);
+      expect(await error(ropeKernel(spec, options), b, elementwiseReference({ ...spec, value: { op: 'load', view: spec.a, halves: spec.rope.headDim } }, b, { T: rows }), { T: rows })).toBeLessThan(1e-6);
     });
   });
 

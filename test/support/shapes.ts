@@ -1,20 +1,14 @@
-/** The shapes example as tests use it: its expected answers, and its bundles, compiled once a run. */
+/** The shapes example as tests use it: its bundles, compiled once a run, and the command line in processes of its own. */
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { compileModel } from '../../compiler/cli/compile.ts';
 import { findModel } from '../../compiler/cli/model.ts';
+import { root, shapesFolder } from './shapes-lines.ts';
 
-export const root = fileURLToPath(new URL('../../', import.meta.url));
-export const shapesFolder = join(root, 'examples/shapes');
 export const shapesCheckpoint = join(shapesFolder, 'checkpoint');
-
-interface Answer { readonly tokens: number[]; readonly text: string; readonly gap: number }
-export interface ShapesLine { readonly image: string; readonly question: string; readonly truth: string; readonly self: Answer; readonly composite: Answer }
-export const shapesLines = (): ShapesLine[] => readFileSync(join(shapesFolder, 'expected.jsonl'), 'utf8').split('\n').filter(Boolean).map((l) => JSON.parse(l) as ShapesLine);
 
 /** A folder for a test file's bundles; `remove` it afterwards. */
 export class BundleFolder {

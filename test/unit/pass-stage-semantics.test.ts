@@ -51,8 +51,7 @@ for (const [name, passes] of Object.entries(pipelines)) {
     });
     fc.assert(fc.property(cases, ({ c, turns, last, before, after }) => {
       fc.pre(runnable(c));
-      let g = c.graph;
-      try { g = maskAnalysis.run(g); } catch { return; }
+      try { maskAnalysis.run(c.graph); } catch { return; } // A mask that looks ahead cannot be decoded.
       const program = stage.run(passes.reduce((x, run) => run(x), c.graph));
       verifyProgram(program, { pass: 'stage' });
       expect(printProgram(parseProgram(printProgram(program)))).toBe(printProgram(program));

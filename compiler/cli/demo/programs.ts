@@ -46,7 +46,7 @@ export async function build(source: ModelSource, mask: Mask, cache: string): Pro
 
 /** FLOPs of a prompt by part, convention `exact`. */
 export const costOf = (source: ModelSource, mask: Mask, visual: number, text: number): Cost<bigint> =>
-  flops(trace(source.make(mask), { name: source.name }).graph, { visual, text });
+  flops(trace(source.create(mask), { name: source.name }).graph, { visual, text });
 
 /** Bytes that the fused kernels of `vision` and `prefill` read and write for a prompt, weights included. */
 export function bytesOf({ compiled: { entries } }: Built, visual: number, text: number): number {

@@ -11,7 +11,7 @@ import { measure } from './measure.ts';
 import type { Picture } from './pictures.ts';
 import { PicturePicker } from './pictures.ts';
 import type { ProgramName, Programs } from './programs.ts';
-import { loadPrograms, other } from './programs.ts';
+import { loadPrograms, other, programNames } from './programs.ts';
 import { promptTokens } from './prompt-tokens.ts';
 import { largeTable, leadSentence, measuredTable, partsTable } from './savings.ts';
 
@@ -164,7 +164,7 @@ async function load(): Promise<void> {
           void loaded.device.lost.then((error) => { fail(error); programs = undefined; refresh(); });
           void drawMap();
         }
-        status.textContent = `${name} is ready`;
+        status.textContent = loaded.ready.size < programNames.length ? `${name} is ready, loading ${other(name)}…` : `${name} is ready`;
         bar.removeAttribute('value');
         refresh();
       },
