@@ -30,8 +30,8 @@ const note = (what: string): void => { process.stderr.write(`${what} …\n`); };
 
 const adapter = await findAdapter(values.adapter ? { prefer: values.adapter as AdapterPreference } : {});
 const { software } = adapter, kind = software ? 'software' as const : 'gpu' as const, opened = await adapter.open(), { device } = opened;
-/** Widths of a 0.5B model and of TinyLlama; few layers. A picture's rows are embeddings, there is no tower. */
-const size = software ? { hidden: 1024, intermediate: 2816, layers: 2, heads: 16, kvHeads: 8, vocabulary: 4000 } : { hidden: 2048, intermediate: 5632, layers: 8, heads: 32, kvHeads: 4, vocabulary: 32000 };
+/** Widths of TinyLlama on a GPU, a quarter of them on a software adapter; few layers. A picture's rows are embeddings, there is no tower. */
+const size = software ? { hidden: 512, intermediate: 1408, layers: 2, heads: 8, kvHeads: 4, vocabulary: 2000 } : { hidden: 2048, intermediate: 5632, layers: 8, heads: 32, kvHeads: 4, vocabulary: 32000 };
 const lengths = software ? [64, 256, 576] : [576, 1152, 2880, 4900];
 
 note(`kernels on ${adapter.name}`);

@@ -45,6 +45,19 @@ const buffer = v.variant('kind', [
   v.strictObject({ kind: v.literal('input'), bytes: count, source: v.picklist(['pixels', 'ids', 'values', 'rows', 'spans', 'dims']), sequence: v.optional(name), input: v.optional(name) }),
 ]);
 
+/** An attention as its kernels were made, so that its blocks can be counted for any prompt. */
+const attention = v.strictObject({
+  mask: name, queryKinds: v.array(name), keyKinds: v.array(name),
+  heads: count, kvHeads: count, headDim: count, valueDim: count,
+  /** Row strides of queries, keys, values and results. */
+  strides: v.tuple([count, count, count, count]),
+  queryRows: polynomial,
+  /** Row of the row data that belongs to the first query. */
+  rowData: polynomial,
+  relative: v.boolean(),
+  schedule: v.record(v.string(), v.union([v.number(), v.boolean()])),
+});
+
 const dispatch = v.strictObject({
   label: v.string(),
   /** Module path of the author's model. */
@@ -54,8 +67,9 @@ const dispatch = v.strictObject({
   bind: v.array(v.strictObject({ buffer: name, offset: count, bytes: count })),
   /** Rows that the dispatch computes, by kind. */
   rows: v.record(v.string(), polynomial),
-  /** FLOPs of the graph behind this dispatch (2 per multiply-add), and FLOPs that its tiles execute per workgroup. */
+  /** FLOPs of the graph behind this dispatch, 2 per multiply-add; of an attention as if every key were read. */
   flops: polynomial,
+  attention: v.optional(attention),
 });
 
 const entry = v.strictObject({
@@ -71,6 +85,8 @@ const kernel = v.strictObject({
   features: v.array(v.string()),
   bindings: v.array(v.picklist(['read', 'read_write', 'uniform'])),
   grid: v.tuple([grid, grid, grid]),
+  /** FLOPs that are executed for every started `unit` of rows, padding of ragged tiles included. */
+  work: v.optional(v.strictObject({ rows: polynomial, unit: count, flops: count })),
 });
 
 /** One complete program for one class of device. The runtime takes the first whose needs the device meets. */
@@ -123,6 +139,7 @@ export type Target = v.InferOutput<typeof target>;
 export type BufferDecl = v.InferOutput<typeof buffer>;
 export type Dispatch = v.InferOutput<typeof dispatch>;
 export type Entry = v.InferOutput<typeof entry>;
+export type AttentionDecl = v.InferOutput<typeof attention>;
 export type KernelDecl = v.InferOutput<typeof kernel>;
 export type GridDecl = v.InferOutput<typeof grid>;
 export type EntryName = 'vision' | 'prefill' | 'decode';

@@ -4,9 +4,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { findModel } from '../compiler/cli/model.ts';
 import { trace } from '../compiler/frontend/trace.ts';
 import { classTable, printMaskExpr } from '../compiler/ir/mask/index.ts';
+import { loadModel } from '../compiler/load-model.ts';
 import type { Cost, MaskFacts, PictureFacts, WebData } from '../examples/web/src/data.ts';
 import type { Manifest } from '../runtime/manifest.ts';
 
@@ -51,7 +51,7 @@ export async function prepareWeb({ log = () => undefined }: PrepareOptions = {})
 
 /** The masks of the prompt in one variant of the model, with what is proven of each for every pair of kinds. */
 async function maskFacts(variant: string, { sequences }: Manifest): Promise<readonly MaskFacts[]> {
-  const { graph } = trace((await findModel(checkpoint)).make(variant), { name: variant });
+  const { graph } = trace(await loadModel(checkpoint, { mask: variant }), { name: variant });
   return [...graph.masks.values()].filter((m) => m.sequence.name === sequences[0]!.name).map(({ name, expr, sequence }) => {
     const kinds = sequence.kinds.map((k) => ({ name: k.name, hasImages: k.media }));
     return { name, text: printMaskExpr(expr), expr, pairs: classTable(expr, kinds) };

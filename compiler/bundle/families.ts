@@ -16,9 +16,9 @@ import { matmulKernel, shapeOf } from '../wgsl/matmul.ts';
 import { matvecKernel } from '../wgsl/matvec.ts';
 import type { NormSpec } from '../wgsl/norm.ts';
 import { normKernel } from '../wgsl/norm.ts';
-import type { DeviceClass } from '../schedule/attention-schedule.ts';
+import type { AttentionSchedule, DeviceClass } from '../schedule/attention-schedule.ts';
 import { defaultAttentionSchedule } from '../schedule/attention-schedule.ts';
-import { defaultMatmulSchedule, defaultMatvecSchedule, defaultNormSchedule } from '../schedule/defaults-tmp.ts';
+import { matmulDefault, matvecDefault, normDefault } from '../schedule/matmul-defaults.ts';
 import type { TargetOptions } from './target.ts';
 
 export type { DeviceClass } from '../schedule/attention-schedule.ts';
@@ -33,6 +33,7 @@ export interface Families {
   readonly weightBytes: number;
   matmul(spec: MatmulSpec, writable: Writable): Kernel;
   attention(spec: AttentionSpec, writable: Writable): Kernel[];
+  attentionSchedule(spec: AttentionSpec): AttentionSchedule;
   /** f32 elements of scratch memory that the attention needs. */
   attentionScratch(spec: AttentionSpec): number;
   elementwise(spec: ElementwiseSpec, writable: Writable): Kernel;
@@ -54,11 +55,12 @@ function families(device: DeviceClass, features: readonly string[], weightStorag
   const schedule = (spec: AttentionSpec) => defaultAttentionSchedule(attentionShape(spec), device);
   return {
     dims, weightStorage, weightBytes: weightStorage === 'f32' ? 4 : 2,
-    matmul: (spec, w) => (spec.rows.constant() === 1 ? matvecKernel(spec, defaultMatvecSchedule(shapeOf(spec), device), options(w)) : matmulKernel(spec, defaultMatmulSchedule(shapeOf(spec), device), options(w))),
+    matmul: (spec, w) => (spec.rows.constant() === 1 ? matvecKernel(spec, matvecDefault(shapeOf(spec), device), options(w)) : matmulKernel(spec, matmulDefault(shapeOf(spec), device), options(w))),
+    attentionSchedule: schedule,
     attention: (spec, w) => attentionKernels(spec, schedule(spec), options(w)),
     attentionScratch: (spec) => attentionScratch(spec, schedule(spec)),
     elementwise: (spec, w) => elementwiseKernel(spec, options(w)),
-    norm: (spec, w) => normKernel(spec, defaultNormSchedule(device), options(w)),
+    norm: (spec, w) => normKernel(spec, normDefault(device, { oneRow: spec.rows.constant() === 1 }), options(w)),
     embed: (spec, w) => embedKernel(spec, options(w)),
     argmax: (spec, w) => argmaxKernel(spec, options(w)),
     copy: (spec, w) => copyKernel(spec, options(w)),

@@ -16,6 +16,8 @@ import type { Kernel, View } from '../wgsl/kernel.ts';
 import type { BodyExpr, BodyGroup } from './body.ts';
 import { readElementwise, readMatmul } from './body.ts';
 import type { Families } from './families.ts';
+import type { AttentionDecl } from '../../runtime/manifest.ts';
+import { attentionDecl } from './executed.ts';
 import type { ElementExpr, RowNumbers } from '../wgsl/expr.ts';
 import type { AttentionSpec } from '../wgsl/attention.ts';
 import type { MatmulSpec } from '../wgsl/matmul.ts';
@@ -29,6 +31,8 @@ export interface Step {
   readonly bind: readonly Range[];
   readonly node: Node;
   readonly label: string;
+  /** Of an attention's first kernel: how it was made. */
+  readonly attention?: AttentionDecl;
 }
 
 /** What lowering needs to know of the bundle that is being made. */
@@ -145,7 +149,8 @@ function lowerNode(ctx: LowerContext, node: Node): Step[] {
     };
     const scratch = families.attentionScratch(spec);
     const whole = scratch ? { ...spec, scratch: { binding: o.role(ctx.scratchRange(scratch * 4)), storage: 'f32' as const, stride: 1, offset: Poly.zero } } : spec;
-    return finish(o, families.attention(whole, o.writable), 'attention');
+    const steps = finish(o, families.attention(whole, o.writable), 'attention');
+    return [{ ...steps[0]!, attention: attentionDecl(spec, { ...families.attentionSchedule(spec) }) }, ...steps.slice(1)];
   }
   if (node.op === 'rms_norm' || node.op === 'layer_norm') {
     const gain = vectorOf(ctx, o, node.inputs[1]!), bias = node.inputs[2] && vectorOf(ctx, o, node.inputs[2]);

@@ -12,6 +12,7 @@ import { planMemory } from '../schedule/memory.ts';
 import type { GridSize, Kernel } from '../wgsl/kernel.ts';
 import type { Families } from './families.ts';
 import type { LowerContext, Step } from './lower.ts';
+import { workOf } from './executed.ts';
 import { lower, vectorLists, weightBlocks } from './lower.ts';
 import type { Capacities, EntryDims, Range } from './operands.ts';
 import { Operands, capacityOf, inputBuffer, stateSlots } from './operands.ts';
@@ -125,7 +126,7 @@ export function buildTarget(input: TargetInput, options: TargetOptions): BuiltTa
     if (known) return known;
     const same = ids.get(k.wgsl) ?? [];
     const id = `${k.family}-${hash.slice(0, 12)}${same.length ? `-${same.length + 1}` : ''}`, file = `kernels/${k.family}-${hash.slice(0, 12)}.wgsl`;
-    kernels[id] = { file, sha256: hash, family: k.family, features: [...k.features], bindings: k.bindings.map((b) => b.access), grid };
+    kernels[id] = { file, sha256: hash, family: k.family, features: [...k.features], bindings: k.bindings.map((b) => b.access), grid, ...workOf(k) };
     files.set(file, k.wgsl);
     ids.set(k.wgsl, [...same, id]);
     return id;
@@ -142,7 +143,7 @@ export function buildTarget(input: TargetInput, options: TargetOptions): BuiltTa
         label: s.label, path: s.node.path, kernel: kernelId(s.kernel),
         bind: s.bind.map((r) => ({ buffer: r.buffer, offset: r.offset, bytes: r.bytes })),
         rows: first && rows ? Object.fromEntries(rows.kinds.map((k) => [k, (rows.last ? Poly.of(1) : rowCount(rowSet(rows.sequence, [k]))).substitute(dims).toString()]).filter(([, p]) => p !== '0')) : {},
-        flops: first ? input.flops(s.node).substitute(dims).toString() : '0',
+        flops: first ? input.flops(s.node).substitute(dims).toString() : '0', ...(s.attention ? { attention: s.attention } : {}),
       };
     });
     const outputs: Entry['outputs'] = {};

@@ -40,7 +40,8 @@ export async function casePrompt(golden: Golden, c: GoldenCase, folder: string, 
   if (images.length && (id === undefined || text === undefined)) throw new UserError(`${golden.file} names the image token ${id ?? '(none)'}, which is no token of ${join(folder, 'tokenizer.json')}. The golden file belongs to another model.`);
   const media = manifest.media && { ...manifest.media, ...(text === undefined ? {} : { imageToken: { text, id: id! } }) };
   const items = promptItems({ ...manifest, media } as Manifest, tokenizer, c.prompt, images, true);
-  const rows = items.flatMap((i) => (isImage(i) ? Array.from({ length: i.rows }, () => i) : [i]));
+  const rows: PromptItem[] = [];
+  for (const item of items) for (let n = isImage(item) ? item.rows : 1; n > 0; n--) rows.push(item);
   const number = new Map(images.map((image, i) => [image, i]));
   made.set('input_ids', rows.map((r) => (isImage(r) ? id! : r)));
   made.set('segment_ids', rows.map((r) => (isImage(r) ? number.get(r)! : -1)));

@@ -1,6 +1,6 @@
 /** What a golden file says that takes no run of the model: pictures as decoded, masks, rotary frequencies. */
 import { decodeImage } from '../../runtime/node-image.ts';
-import type { ModelSource } from '../cli/model.ts';
+import type { ModelSource } from '../load-model.ts';
 import type { Traced } from '../frontend/trace.ts';
 import { trace } from '../frontend/trace.ts';
 import { predicate } from '../ir/mask/eval.ts';
@@ -26,7 +26,7 @@ export async function compareRope(record: Recorder, { graph }: Traced): Promise<
 export async function compareMasks(record: Recorder, golden: Golden, c: GoldenCase, source: ModelSource): Promise<void> {
   for (const [name, variant] of [['causal_mask', 'self'], ['composite_mask', 'composite']] as const) {
     if (!golden.has(`${c.name}.${name}`) || record.results.some((r) => r.tensor === `${c.name}.${name}`)) continue;
-    const { graph } = trace(source.make(variant)), mask = [...graph.masks.values()].find((m) => hasText(m.sequence))!, allows = predicate(mask.expr);
+    const { graph } = trace(source.create(variant)), mask = [...graph.masks.values()].find((m) => hasText(m.sequence))!, allows = predicate(mask.expr);
     const text = mask.sequence.kinds.find((k) => !k.media)!.name, media = mask.sequence.kinds.find((k) => k.media)!.name;
     const tokens: Token[] = [];
     (await golden.read(`${c.name}.segment_ids`)).forEach((image, pos) => {

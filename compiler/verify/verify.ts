@@ -107,7 +107,7 @@ export interface Prepared {
 }
 
 async function prepare(source: ModelSource, golden: Golden, variant: string, options: VerifyOptions, gpu: Accelerator | undefined): Promise<Prepared & { close(): void }> {
-  const traced = trace(source.make(variant), { name: source.name }), decoder = decoderPath(traced);
+  const traced = trace(source.create(variant), { name: source.name }), decoder = decoderPath(traced);
   const { files, nameOf } = await openCheckpoint(source.checkpoint!, traced.parameters);
   try {
     const expected = golden.description.checkpoint_tensors;

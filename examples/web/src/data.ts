@@ -17,7 +17,13 @@ export interface Cost {
   readonly model: string;
   readonly visual: number;
   readonly text: number;
-  readonly variants: readonly { readonly name: string; readonly parts: Readonly<Record<string, number>>; readonly total: number }[];
+  readonly variants: readonly {
+    readonly name: string;
+    readonly parts: Readonly<Record<'vision' | 'projector' | 'decoder' | 'head', number>>;
+    /** The decoder's part again: what is done for visual rows, for text rows, and for attention scores. */
+    readonly decoder: Readonly<Record<'visual' | 'text' | 'scores', number>>;
+    readonly total: number;
+  }[];
 }
 
 export interface WebData {

@@ -140,7 +140,7 @@ async function measureBoth(): Promise<void> {
 }
 
 function showData(data: WebData): void {
-  byId('savings-lead', HTMLParagraphElement).replaceWith(leadSentence(data.cost));
+  byId('savings-lead', HTMLParagraphElement).replaceWith(leadSentence(data.cost, data.large));
   byId('parts', HTMLDivElement).replaceChildren(partsTable(data.cost));
   byId('large', HTMLDivElement).replaceChildren(largeTable(data.large));
   byId('measured', HTMLDivElement).replaceChildren(html('p', { class: 'hint' }, 'Ask something, and what it took stands here.'));

@@ -6,7 +6,8 @@ import type { Cost } from './data.ts';
 import { html } from './dom.ts';
 import { change, count, ms, si } from './format.ts';
 
-const variant = (cost: Cost, name: string): Cost['variants'][number] => {
+type Variant = Cost['variants'][number];
+const variant = (cost: Cost, name: string): Variant => {
   const found = cost.variants.find((v) => v.name === name);
   if (!found) throw new Error(`data.json has no cost of '${name}' for ${cost.model}.`);
   return found;
@@ -16,24 +17,34 @@ const head = (...cells: (Node | string)[]): HTMLElement => html('thead', {}, htm
 const changeCell = (before: number, after: number): HTMLElement => html('td', after < before ? { class: 'less' } : {}, change(before, after));
 const keyed = (name: 'self' | 'composite'): HTMLElement => html('span', {}, html('span', { class: `key ${name}`, 'aria-hidden': 'true' }), name);
 
-/** One sentence with the figure that matters. */
-export function leadSentence(cost: Cost): HTMLElement {
-  const before = variant(cost, 'self').total, after = variant(cost, 'composite').total;
-  return html('p', { class: 'big' }, html('strong', {}, `${(100 * (1 - after / before)).toFixed(0)} % less work`), ` before the first word of an answer. Under the composite mask visual tokens do not read each other; the compiler proves what nobody reads then, and leaves it out.`);
+const parts: readonly (readonly [label: string, of: (v: Variant) => number])[] = [
+  ['vision tower', (v) => v.parts.vision], ['projector', (v) => v.parts.projector],
+  ['decoder, visual rows', (v) => v.decoder.visual], ['decoder, text rows', (v) => v.decoder.text], ['attention scores', (v) => v.decoder.scores],
+  ['head', (v) => v.parts.head],
+];
+
+const less = (cost: Cost): string => `${(100 * (1 - variant(cost, 'composite').parts.decoder / variant(cost, 'self').parts.decoder)).toFixed(0)} % less work`;
+
+/** The figures that matter in a sentence. */
+export function leadSentence(cost: Cost, large: readonly Cost[]): HTMLElement {
+  const largest = large.at(-1);
+  return html('p', { class: 'big' },
+    'Under the composite mask visual tokens do not read each other. The compiler proves what nobody reads then, and leaves it out: ',
+    html('strong', {}, less(cost)), " in this model's decoder before the first word", ...(largest ? [', ', html('strong', {}, less(largest)), ` with ${count(largest.visual)} visual tokens in ${largest.model}`] : []), '.');
 }
 
 /** FLOPs by part, with bars on one scale. */
 export function partsTable(cost: Cost): HTMLElement {
   const before = variant(cost, 'self'), after = variant(cost, 'composite');
-  const names = Object.keys(before.parts), largest = Math.max(...names.flatMap((n) => [before.parts[n]!, after.parts[n] ?? 0]));
+  const largest = Math.max(...parts.flatMap(([, of]) => [of(before), of(after)]));
   const bar = (which: string, flops: number): HTMLElement => html('span', { class: `bar ${which}`, style: `width:${(100 * flops) / largest}%` });
   return html('table', { class: 'parts' },
     html('caption', {}, `FLOPs of a prompt with ${cost.visual} visual and ${cost.text} text tokens`),
     head('Part', keyed('self'), keyed('composite'), 'change'),
     html('tbody', {},
-      ...names.map((name) => {
-        const a = before.parts[name]!, b = after.parts[name] ?? 0;
-        return html('tr', {}, html('th', { scope: 'row' }, name, html('span', { class: 'bars', 'aria-hidden': 'true' }, bar('self', a), bar('composite', b))), html('td', {}, si(a)), html('td', {}, si(b)), changeCell(a, b));
+      ...parts.map(([label, of]) => {
+        const a = of(before), b = of(after);
+        return html('tr', {}, html('th', { scope: 'row' }, label, html('span', { class: 'bars', 'aria-hidden': 'true' }, bar('self', a), bar('composite', b))), html('td', {}, si(a)), html('td', {}, si(b)), changeCell(a, b));
       }),
       html('tr', { class: 'total' }, html('th', { scope: 'row' }, 'all'), html('td', {}, si(before.total)), html('td', {}, si(after.total)), changeCell(before.total, after.total)),
     ));
@@ -41,10 +52,10 @@ export function partsTable(cost: Cost): HTMLElement {
 
 export function largeTable(costs: readonly Cost[]): HTMLElement {
   return html('table', {},
-    html('caption', {}, `FLOPs of the same masks on ${costs[0]?.model ?? ''}, as the compiler counts them`),
+    html('caption', {}, `FLOPs of the same masks in the decoder of ${costs[0]?.model ?? ''}, as the compiler counts them`),
     head('Visual + text tokens', 'self', 'composite', 'change'),
     html('tbody', {}, ...costs.map((cost) => {
-      const a = variant(cost, 'self').total, b = variant(cost, 'composite').total;
+      const a = variant(cost, 'self').parts.decoder, b = variant(cost, 'composite').parts.decoder;
       return html('tr', {}, html('th', { scope: 'row' }, `${count(cost.visual)} + ${count(cost.text)}`), html('td', {}, si(a)), html('td', {}, si(b)), changeCell(a, b));
     })));
 }
