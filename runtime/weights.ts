@@ -21,8 +21,13 @@ export async function uploadWeights(bundle: Bundle, program: Program, onProgress
   try {
     for (const w of bundle.manifest.weights) {
       const source = await bundle.files.open(w.file);
-      if (source.size !== w.bytes) throw new RuntimeError('bundle', `${bundle.label}/${w.file} has ${source.size} bytes, bundle.json says ${w.bytes}. The download or copy is incomplete: fetch it again.`);
-      shards.push(await Safetensors.open(source));
+      try {
+        if (source.size !== w.bytes) throw new RuntimeError('bundle', `${bundle.label}/${w.file} has ${source.size} bytes, bundle.json says ${w.bytes}. The download or copy is incomplete: fetch it again.`);
+        shards.push(await Safetensors.open(source));
+      } catch (e) {
+        await source.close?.();
+        throw e;
+      }
     }
     const home = new Map(shards.flatMap((s) => [...s.tensors.keys()].map((name) => [name, s] as const)));
     const total = weights.reduce((sum, [, b]) => sum + b.bytes, 0);

@@ -49,7 +49,7 @@ async function importFile(file: string): Promise<Readonly<Record<string, unknown
   } catch (e) {
     const error = authorError(e);
     if (error instanceof UserError) throw error;
-    throw new UserError(`${file} cannot be loaded: ${e instanceof Error ? e.message : String(e)}`, undefined, { cause: e });
+    throw new UserError(`${file} cannot be loaded, since it fails as it is imported: ${(e instanceof Error ? e.message : String(e)).trim().replace(/\.$/, '')}.`, undefined, { cause: e });
   }
 }
 

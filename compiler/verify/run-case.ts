@@ -51,7 +51,7 @@ export async function runCase(run: CaseRun): Promise<TokensResult> {
 }
 
 /** A tap's rows in the order of the prompt, or those of each image one after the other. */
-async function valuesOf({ golden, case: c, embedding }: CaseRun, tap: Tap, outputs: Outputs, segmentIds: ArrayLike<number>): Promise<ArrayLike<number>> {
+async function valuesOf({ golden, case: c, imageEmbedding }: CaseRun, tap: Tap, outputs: Outputs, segmentIds: ArrayLike<number>): Promise<ArrayLike<number>> {
   const { width } = tap, { sequence, kinds } = tap.node.type.rows!, none: Numbers = new Float32Array();
   const main = sequence.kinds.some((k) => !k.media);
   const of = (kind: string): Numbers => outputs.get(tap.outputs.get(kind) ?? '') ?? none;
@@ -59,14 +59,14 @@ async function valuesOf({ golden, case: c, embedding }: CaseRun, tap: Tap, outpu
   if (!main || text === undefined || !kinds.includes(text)) return of(kinds[0]!);
   // The kind of the media rows; of a tap of text alone, the reference has the image token's row of the table in their place.
   const media = kinds.find((k) => k !== text);
-  const given = media !== undefined && !tap.outputs.has(media) ? await golden.floats(`${c.name}.visual_embeds`).catch(() => none) : none;
-  const visual = media === undefined ? undefined : tap.outputs.has(media) ? of(media) : given;
+  const given = `${c.name}.visual_embeds`;
+  const visual = media === undefined ? undefined : tap.outputs.has(media) ? of(media) : golden.has(given) ? await golden.floats(given) : none;
   const words = of(text), out = new Float32Array(segmentIds.length * width);
   let atVisual = 0, atText = 0;
   for (let i = 0; i < segmentIds.length; i++) {
     if (segmentIds[i]! < 0) { out.set(words.subarray(atText * width, (atText + 1) * width), i * width); atText++; }
     else if (visual) { out.set(visual.subarray(atVisual * width, (atVisual + 1) * width), i * width); atVisual++; }
-    else out.set(await embedding(golden.description.image_token_id!), i * width);
+    else if (imageEmbedding) out.set(imageEmbedding, i * width);
   }
   return out;
 }

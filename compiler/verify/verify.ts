@@ -102,8 +102,8 @@ export interface Prepared {
   readonly plain: Engine;
   readonly compiled: Compiled;
   readonly decoder: string;
-  /** The embedding of a token id, as the checkpoint has it. */
-  embedding(id: number): Promise<Float32Array>;
+  /** The image token's row of the embedding table, as the checkpoint has it. */
+  readonly imageEmbedding: Float32Array | undefined;
 }
 
 async function prepare(source: ModelSource, golden: Golden, variant: string, options: VerifyOptions, gpu: Accelerator | undefined): Promise<Prepared & { close(): void }> {
@@ -124,14 +124,24 @@ async function prepare(source: ModelSource, golden: Golden, variant: string, opt
       open.push(await DeviceEngine.open(c, gpu.adapter, gpu.device));
       return open.at(-1)!;
     };
-    const table = `${decoder}.embed_tokens.weight`, rows = new Map<number, Float32Array>();
-    const embedding = async (id: number): Promise<Float32Array> => rows.get(id) ?? Promise.reject(new Error(`The embedding of token ${id} was not read.`));
-    const id = golden.description.image_token_id;
-    if (id !== undefined) rows.set(id, await files.rows(nameOf(table), id, 1));
-    return { traced, taps, decoder, compiled, plain: await engine(compiled), tapped: await engine(withValues), embedding, close: () => open.forEach((e) => e.destroy()) };
+    const id = golden.description.image_token_id, table = nameOf(`${decoder}.embed_tokens.weight`), vocabulary = files.entry(table)?.shape[0] ?? 0;
+    if (id !== undefined && id >= vocabulary) throw new UserError(`${golden.file} names the image token ${id}, and ${source.checkpoint} has ${vocabulary} tokens. The golden file belongs to another model.`);
+    const imageEmbedding = id === undefined ? undefined : await files.rows(table, id, 1);
+    return { traced, taps, decoder, compiled, imageEmbedding, plain: await engine(compiled), tapped: await engine(withoutDecode(withValues)), close: () => open.forEach((e) => e.destroy()) };
   } finally {
     await files.close();
   }
+}
+
+/** Values in between are wanted of the prompt alone; kernels of `decode` need not be made. */
+function withoutDecode(compiled: Compiled): Compiled {
+  const { manifest } = compiled.content;
+  const targets = manifest.targets.map((t) => {
+    const entries = Object.fromEntries(Object.entries(t.entries).filter(([name]) => name !== 'decode'));
+    const used = new Set(Object.values(entries).flatMap((e) => e.dispatches.map((d) => d.kernel)));
+    return { ...t, entries, kernels: Object.fromEntries(Object.entries(t.kernels).filter(([id]) => used.has(id))) };
+  });
+  return { ...compiled, content: { ...compiled.content, manifest: { ...manifest, targets } } };
 }
 
 /** Room for the longest case and its answer. */

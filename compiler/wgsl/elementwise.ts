@@ -45,6 +45,6 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) { ${finish.name}(at.y, at.
   };
 }
 
-/** A rope that stands alone: `a`, as its linear left it, turned by its rows' positions and written in pairs. */
+/** A rope that stands alone: `a`, as its linear left it, turned by its rows' positions and written in pairs; never in place. */
 export const ropeKernel = (spec: { rows: Poly; width: number; a: View; rope: Rope; out: View }, options: KernelOptions): Kernel =>
   elementwiseKernel({ rows: spec.rows, width: spec.width, value: { op: 'load', view: spec.a, halves: spec.rope.headDim }, rope: spec.rope, out: spec.out }, options, 'rope');

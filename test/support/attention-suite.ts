@@ -28,9 +28,11 @@ export function attentionSuite(prefer: AdapterPreference): void {
     });
   }
 
-  for (const [name, schedule] of Object.entries(oddSchedules)) {
+  // Each odd schedule meets two cases, each case several schedules.
+  const trials = ['own image', 'decode, grouped heads', 'relative, interleaved', 'values of 11'];
+  for (const [i, [name, schedule]] of Object.entries(oddSchedules).entries()) {
     test(`attention with ${name}`, async () => {
-      for (const which of ['own image', 'decode, grouped heads', 'relative, interleaved', 'values of 11']) {
+      for (const which of [trials[i % 4]!, trials[(i + 1) % 4]!]) {
         expect(await worstError(opened.device, attentionCase(cases[which]!), schedule), which).toBeLessThan(tolerance(cases[which]!));
       }
     });
@@ -44,6 +46,6 @@ export function attentionSuite(prefer: AdapterPreference): void {
       const c = attentionCase({ mask: printMaskExpr(mask), parts: list, kvHeads, heads: kvHeads * group, headDim, seed, unproven: seed % 3 === 0 });
       const space = attentionSchedules(attentionShape(c.spec)).filter((s) => s.rowsPerThread * s.keysPerThread <= 16);
       expect(await worstError(opened.device, c, space[pick % space.length]!)).toBeLessThan(4e-6);
-    }), { numRuns: 12, endOnFailure: true });
+    }), { numRuns: 8, endOnFailure: true });
   });
 }

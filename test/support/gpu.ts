@@ -58,15 +58,33 @@ export async function buildKernel(device: GPUDevice, kernel: Kernel): Promise<{ 
   return { layout, pipeline };
 }
 
-/** Runs kernels one after another over the same named buffers. */
-export async function runKernels(device: GPUDevice, kernels: readonly Kernel[], options: RunOptions): Promise<RunResult> {
+/** Kernels with their buffers on a device, ready to run as often as one likes. */
+export interface Prepared {
+  /** Milliseconds to make the pipelines. Some drivers put the work off until the first run. */
+  readonly compile: number;
+  /** Runs all kernels, one after another; milliseconds until the device has done them. */
+  run(): Promise<number>;
+  /** What the read_write buffers hold, in the type that they were given in. Throws what went wrong until now. */
+  read(): Promise<Record<string, BufferData>>;
+  destroy(): void;
+}
+
+/** Makes pipelines, buffers and bind groups, once. */
+export async function prepareKernels(device: GPUDevice, kernels: readonly Kernel[], options: Omit<RunOptions, 'repeat'>): Promise<Prepared> {
   const start = performance.now();
   const built = await Promise.all(kernels.map((k) => buildKernel(device, k)));
   const compile = performance.now() - start;
-  device.pushErrorScope('validation');
-  device.pushErrorScope('out-of-memory');
-  const order = options.dimsOrder ?? Object.keys(options.dims);
-  const made: GPUBuffer[] = [];
+  const made: GPUBuffer[] = [], errors: GPUError[] = [];
+  /** Errors of `work` are kept for `read`. */
+  const watched = async <R>(work: () => R | Promise<R>): Promise<R> => {
+    device.pushErrorScope('validation');
+    device.pushErrorScope('out-of-memory');
+    try {
+      return await work();
+    } finally {
+      for (const e of [await device.popErrorScope(), await device.popErrorScope()]) if (e) errors.push(e);
+    }
+  };
   const make = (size: number, usage: number): GPUBuffer => {
     const b = device.createBuffer({ size: Math.max(16, Math.ceil(size / 16) * 16), usage });
     made.push(b);
@@ -79,54 +97,75 @@ export async function runKernels(device: GPUDevice, kernels: readonly Kernel[], 
     device.queue.writeBuffer(b, 0, bytes);
     return b;
   };
-  const dims = upload(Uint32Array.from(order, (n) => options.dims[n] ?? 0), 64 /* UNIFORM */);
-  const buffers = new Map(Object.entries(options.buffers).map(([n, data]) => [n, upload(data, 128 | 4 /* STORAGE | COPY_SRC */)]));
-  const steps = kernels.map((k, i) => ({
-    pipeline: built[i]!.pipeline,
-    grid: k.grid.map((g) => gridSize(g, options.dims)) as [number, number, number],
-    group: device.createBindGroup({
-      layout: built[i]!.layout,
-      entries: k.bindings.map((b, binding) => {
-        const buffer = b.access === 'uniform' ? dims : buffers.get(b.name);
-        if (!buffer) throw new Error(`The kernel '${k.family}' binds '${b.name}'; given are ${[...buffers.keys()].join(', ')}.`);
-        return { binding, resource: { buffer } };
+  const order = options.dimsOrder ?? Object.keys(options.dims);
+  const { buffers, steps } = await watched(() => {
+    const dims = upload(Uint32Array.from(order, (n) => options.dims[n] ?? 0), 64 /* UNIFORM */);
+    const buffers = new Map(Object.entries(options.buffers).map(([n, data]) => [n, upload(data, 128 | 4 /* STORAGE | COPY_SRC */)]));
+    const steps = kernels.map((k, i) => ({
+      pipeline: built[i]!.pipeline,
+      grid: k.grid.map((g) => gridSize(g, options.dims)) as [number, number, number],
+      group: device.createBindGroup({
+        layout: built[i]!.layout,
+        entries: k.bindings.map((b, binding) => {
+          const buffer = b.access === 'uniform' ? dims : buffers.get(b.name);
+          if (!buffer) throw new Error(`The kernel '${k.family}' binds '${b.name}'; given are ${[...buffers.keys()].join(', ')}.`);
+          return { binding, resource: { buffer } };
+        }),
       }),
-    }),
-  }));
-  const times: number[] = [];
-  for (let r = 0; r < (options.repeat ?? 1); r++) {
-    const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    for (const s of steps) {
-      if (s.grid.includes(0)) continue;
-      pass.setPipeline(s.pipeline);
-      pass.setBindGroup(0, s.group);
-      pass.dispatchWorkgroups(...s.grid);
-    }
-    pass.end();
-    const begin = performance.now();
-    device.queue.submit([encoder.finish()]);
-    await device.queue.onSubmittedWorkDone();
-    times.push(performance.now() - begin);
-  }
+    }));
+    return { buffers, steps };
+  });
   const written = new Set(kernels.flatMap((k) => k.bindings.filter((b) => b.access === 'read_write').map((b) => b.name)));
-  const outputs: Record<string, BufferData> = {};
-  for (const name of written) {
-    const given = options.buffers[name]!, source = buffers.get(name)!;
-    const staging = make(source.size, 1 | 8 /* MAP_READ | COPY_DST */);
-    const encoder = device.createCommandEncoder();
-    encoder.copyBufferToBuffer(source, 0, staging, 0, source.size);
-    device.queue.submit([encoder.finish()]);
-    await staging.mapAsync(1 /* READ */);
-    const bytes = staging.getMappedRange().slice(0, given.byteLength);
-    outputs[name] = new (given.constructor as new (b: ArrayBuffer) => BufferData)(bytes);
-    staging.unmap();
+  return {
+    compile,
+    run: () => watched(async () => {
+      const encoder = device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      for (const s of steps) {
+        if (s.grid.includes(0)) continue;
+        pass.setPipeline(s.pipeline);
+        pass.setBindGroup(0, s.group);
+        pass.dispatchWorkgroups(...s.grid);
+      }
+      pass.end();
+      const begin = performance.now();
+      device.queue.submit([encoder.finish()]);
+      await device.queue.onSubmittedWorkDone();
+      return performance.now() - begin;
+    }),
+    read: async () => {
+      const outputs: Record<string, BufferData> = {};
+      await watched(async () => {
+        for (const name of written) {
+          const given = options.buffers[name]!, source = buffers.get(name)!;
+          const staging = make(source.size, 1 | 8 /* MAP_READ | COPY_DST */);
+          const encoder = device.createCommandEncoder();
+          encoder.copyBufferToBuffer(source, 0, staging, 0, source.size);
+          device.queue.submit([encoder.finish()]);
+          await staging.mapAsync(1 /* READ */);
+          const bytes = staging.getMappedRange().slice(0, given.byteLength);
+          outputs[name] = new (given.constructor as new (b: ArrayBuffer) => BufferData)(bytes);
+          staging.unmap();
+        }
+      });
+      if (errors.length) throw new Error(errors.map((e) => e.message).join('\n'));
+      return outputs;
+    },
+    destroy: () => { for (const b of made) b.destroy(); },
+  };
+}
+
+/** Runs kernels one after another over the same named buffers. */
+export async function runKernels(device: GPUDevice, kernels: readonly Kernel[], options: RunOptions): Promise<RunResult> {
+  const ready = await prepareKernels(device, kernels, options);
+  try {
+    const times: number[] = [];
+    for (let r = 0; r < (options.repeat ?? 1); r++) times.push(await ready.run());
+    const outputs = await ready.read(), rest = (times.length > 1 ? times.slice(1) : times).sort((a, b) => a - b);
+    return { outputs, ms: rest[rest.length >> 1]!, best: rest[0]!, compile: ready.compile };
+  } finally {
+    ready.destroy();
   }
-  const errors = [await device.popErrorScope(), await device.popErrorScope()].filter((e) => e !== null);
-  for (const b of made) b.destroy();
-  if (errors.length) throw new Error(errors.map((e) => e!.message).join('\n'));
-  const rest = (times.length > 1 ? times.slice(1) : times).sort((a, b) => a - b);
-  return { outputs, ms: rest[rest.length >> 1]!, best: rest[0]!, compile };
 }
 
 /** `runKernels` of one kernel, outputs alone. */

@@ -67,7 +67,7 @@ test('definitions and optimised graphs, at random sizes', () => {
       const counted = countedBy(g, (watch) => new Session(c.weights).extend(g, { layout: c.layout, inputs, watch: (n, v) => watch(n, v.data.length) }));
       expect(formulaAt(g, { V, A, T })).toEqual(counted);
     }
-  }), { numRuns: 150 });
+  }), { numRuns: Number(process.env['PASS_RUNS'] ?? 100) });
 });
 
 test('staged programs: an image, a prompt, a token', () => {
@@ -86,5 +86,5 @@ test('staged programs: an image, a prompt, a token', () => {
     if (!media.length && vision) return;
     expect(formulaAt(prefill, { V, A, T: T - 1, CV: V, CA: A, CT: T - 1 })).toEqual(run(prefill, false, { ...towers, tokens: [...media, { kind: 'text', length: T - 1 }] }, [0, T - 1]));
     expect(formulaAt(decode, { V: 0, A: 0, T: 1, CV: V, CA: A, CT: T })).toEqual(run(decode, false, { tokens: [{ kind: 'text', length: 1 }] }, [T - 1, T]));
-  }), { numRuns: 150 });
+  }), { numRuns: Number(process.env['PASS_RUNS'] ?? 100) });
 });

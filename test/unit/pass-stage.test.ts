@@ -81,6 +81,7 @@ const predicates: Record<string, string> = {
   composite: 'q.kind == text ? k.pos <= q.pos : k.pos == q.pos',
   islands: 'q.kind == text ? k.pos <= q.pos : k.image == q.image',
   textual: 'k.kind == text && k.pos <= q.pos',
+  imagesBefore: 'q.kind == text ? k.pos <= q.pos : k.kind == visual && k.pos <= q.pos',
   onlyText: 'q.kind == text ? k.kind == text && k.pos <= q.pos : k.pos <= q.pos',
 };
 
@@ -209,6 +210,19 @@ test('what text never reads is not kept', () => {
 test('what later images read of earlier ones is kept, though text does not', () => {
   const p = staged(model(['onlyText', 'causal']));
   expect(p.graphs.get('prefill')!.states.get('layers.0.self_attn.k')!.type.rows!.kinds).toEqual(['visual', 'text']);
+});
+
+test('images that read earlier images find them in the states, also those of an earlier turn', () => {
+  const p = staged(model(['imagesBefore', 'imagesBefore', 'causal']));
+  const attentions = p.graphs.get('prefill')!.nodes.filter((n) => n.op === 'attention');
+  expect(attentions.map((n) => n.inputs[1]!.op)).toEqual(attentions.map(() => 'store'));
+});
+
+test('an attention that offers some keys alone shares no state with one that offers more', () => {
+  const some = model(['causal']).replace(/( {2}%10 = attention .*)\n/, '$1\n  %90 = rows %9 {rows = "visual"}\n  %91 = rows %6 {rows = "visual"}\n  %92 = attention %8, %90, %91 {heads = 2, kv_heads = 1, scale = 0.7, mask = "causal"} in "layers.0.images"\n  %93 = add %10, %92\n').replace('linear %10,', 'linear %93,');
+  expect(some).toContain('linear %93');
+  const p = staged(some);
+  expect([...p.graphs.get('prefill')!.states.values()].filter((n) => !String(n.attrs['name']).endsWith('memory')).map((n) => n.type.rows!.kinds.join('+')).sort()).toEqual(['visual', 'visual', 'visual+text', 'visual+text']);
 });
 
 test('a model of text alone has no vision', () => {
