@@ -6,7 +6,8 @@ import { chooseTarget, newCounters, openBundleFolder, findAdapter } from '../../
 import { Program } from '../../runtime/program.ts';
 
 const [folder] = process.argv.slice(2);
-const bundle = await openBundleFolder(folder!), device = await (await findAdapter({ prefer: 'null' })).open();
+// Dawn works as long as somebody holds the adapter.
+const bundle = await openBundleFolder(folder!), adapter = await findAdapter({ prefer: 'null' }), device = await adapter.open();
 const program = await Program.create(bundle, chooseTarget(bundle, new Set(device.features), true), device.device);
 const entry = program.entries.decode!, dims = { V: 0, T: 1, CV: 64, CT: 10, spans_tokens: 2 }, steps = 400;
 
@@ -21,5 +22,5 @@ for (let i = 0; i < steps; i++) {
   if (i % 50 === 49) await device.device.queue.onSubmittedWorkDone();
 }
 times.sort((a, b) => a - b);
-console.log(JSON.stringify({ dispatches: entry.dispatches.length, microseconds: times[times.length >> 1] }));
+console.log(JSON.stringify({ adapter: adapter.name, dispatches: entry.dispatches.length, microseconds: times[times.length >> 1] }));
 device.close();

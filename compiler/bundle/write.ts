@@ -1,13 +1,13 @@
 /** Writes a bundle as a folder: built beside its final place, then moved there whole. */
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { UserError } from '../ir/errors.ts';
 import type { Manifest } from '../../runtime/manifest.ts';
 import { bundleTypes } from './bindings.ts';
 import type { TensorToWrite } from './safetensors-writer.ts';
-import { explain, writeSafetensors } from './safetensors-writer.ts';
+import { explain, makeFolder, writeSafetensors } from './safetensors-writer.ts';
 
 export interface BundleContent {
   /** Without `weights` and `files`: they are known once written. */
@@ -37,7 +37,7 @@ export async function writeBundle(folder: string, content: BundleContent): Promi
   const tag = randomBytes(4).toString('hex');
   const work = join(parent, `.${basename(target)}.${tag}.tmp`), old = join(parent, `.${basename(target)}.${tag}.old`);
   try {
-    await mkdir(join(work, 'kernels'), { recursive: true });
+    await makeFolder(join(work, 'kernels'));
     for (const [file, text] of content.kernels) await writeFile(join(work, file), text);
     const files: Manifest['files'] = [];
     for (const file of content.checkpoint ? travelling : []) {

@@ -99,7 +99,7 @@ ${a.norm ? `  statistics(t, group.y * ${ty * ni}u, rows);\n` : ''}  if (row0 >= 
 ${range(ni).map((i) => a.declareRow(`${i}`, `min(${row(i)}, rows - 1u)`, `local.y * ${ni}u + ${i}u`)).join('')}${range(nj).map((j) => `  let w${j} = ${weight.rowUnit(weightRows.row(j ? `(place + ${j}u)` : 'place'), spec.K)};\n`).join('')}  ${declareSums(schedule)}
   for (var k = 0u; k < ${Math.ceil(spec.K / 4)}u; k++) {
 ${a.declareStep('k', 'k')}${range(ni).map((i) => `    let x${i} = ${a.load(`${i}`, 'k', { gain: !gainOnWeights })};\n`).join('')}${range(nj).map((j) => `    { let y = ${weight.loadFour(`w${j}`, 'k')}${gainOnWeights ? ' * gain_k' : ''}; ${range(ni).map((i) => addProduct(schedule, i, j)).join(' ')} }\n`).join('')}  }
-  ${weightRows.finish('place', range(ni).map(row), (i, j) => finished(c, i, j))}
+  ${weightRows.finish('place', { count: ni, at: (r) => `row0 + ${r}` }, (i, j) => finished(c, i, j))}
 `;
 }
 
@@ -117,7 +117,6 @@ function stagedBody(c: Context): string {
   const slot = (p: number): string => (p ? `slot + ${p * perPass}u` : 'slot');
   const guard = (slots: number, p: number, text: string): string => ((p + 1) * perPass > slots ? `if (${slot(p)} < ${slots}u) { ${text} }` : text);
   const inside = (x: string): string => (ragged ? `select(vec4<f32>(0.0), ${x}, k < ${total}u)` : x);
-  const row = (i: number): string => `row0 + ${i * ty}u`;
   const chunks = range(nj / chunk);
   return `  let rows = ${memory.poly(spec.rows)};
   let first = group.y * ${tile.rows}u;
@@ -135,5 +134,5 @@ ${range(ni).map((i) => `      let x${i} = panel_a[q * ${strideA}u + local.y + ${
   }
   let row0 = first + local.y;
 ${a.scaleAfter ? range(ni).map((i) => `  let scale${i} = row_stats[local.y + ${i * ty}u].y;\n`).join('') : ''}${chunks.map((q) => `  { let place = first_place + ${q * chunk * tx}u + local.x * ${chunk}u;
-  ${weightRows.finish('place', range(ni).map(row), (i, j) => finished(c, i, q * chunk + j))} }\n`).join('')}`;
+  ${weightRows.finish('place', { count: ni, at: (r) => `row0 + ${r}${ty > 1 ? ` * ${ty}u` : ''}` }, (i, j) => finished(c, i, q * chunk + j))} }\n`).join('')}`;
 }

@@ -49,7 +49,7 @@ ${a.declareStep('k', 'k')}${rms ? `    let r = ${a.raw('0', 'k')};\n    squares 
   if (lanes === 1) {
     body = `  ${place}
 ${statistics}  if (place >= ${weightRows.places}u) { return; }
-${walk}${rms ? `  let scale = ${scale('dot(squares, vec4<f32>(1.0))')};\n` : ''}  ${weightRows.finish('place', ['0u'], (_r, j) => (rms ? `${register(j)} * scale` : register(j)))}
+${walk}${rms ? `  let scale = ${scale('dot(squares, vec4<f32>(1.0))')};\n` : ''}  ${weightRows.finish('place', { count: 1, at: () => '0u' }, (_r, j) => (rms ? `${register(j)} * scale` : register(j)))}
 `;
   } else {
     const sums = outputs + (rms ? 1 : 0), run = matvecRun(lanes), left = lanes / run, units = teams * (outputs / piece);
@@ -74,7 +74,7 @@ ${run > 1 ? `  for (var i = t; i < ${(invocations * sums) / run}u; i += ${invoca
 ` : ''}  for (var i = t; i < ${units}u; i += ${invocations}u) {
     let output = i / ${outputs / piece}u * ${sums}u + i % ${outputs / piece}u * ${piece}u;
     let place = (group.x * ${teams}u + i / ${outputs / piece}u) * ${outputs}u + i % ${outputs / piece}u * ${piece}u;
-${rms ? `    let scale = ${scale(`total(i / ${outputs / piece}u * ${sums}u + ${outputs}u)`)};\n` : ''}    ${weightRows.finish('place', ['0u'], (_r, j) => `total(output + ${j}u)${rms ? ' * scale' : ''}`, piece)}
+${rms ? `    let scale = ${scale(`total(i / ${outputs / piece}u * ${sums}u + ${outputs}u)`)};\n` : ''}    ${weightRows.finish('place', { count: 1, at: () => '0u' }, (_r, j) => `total(output + ${j}u)${rms ? ' * scale' : ''}`, piece)}
   }
 `;
   }

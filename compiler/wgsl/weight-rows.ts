@@ -90,27 +90,33 @@ export class WeightRows {
   }
 
   /**
-   * Statements that hand the sums of `size` neighbouring weight rows to their group. `place` is the identifier of the
-   * first one's place, `sum(row, i)` the text of the i-th one's sum, `rows` the row expressions to finish.
+   * Statements that hand the sums of `size` neighbouring weight rows to their group, for `rows.count` rows. `place` is the
+   * identifier of the first weight row's place, `rows.at(r)` the row of a WGSL expression r, `sum(r, i)` the text of the sum
+   * of row r with the i-th weight row. A loop, not a list of calls: drivers inline every call, and an epilogue that stands
+   * there eight times takes seconds to compile.
    */
-  finish(place: string, rows: readonly string[], sum: (row: number, i: number) => string, size = this.chunk): string {
+  finish(place: string, rows: { readonly count: number; at(r: string): string }, sum: (row: number, i: number) => string, size = this.chunk): string {
     const branches = this.spec.groups.map((g, i) => {
-      const { name, lanes } = this.finishes[i]!, columns = size / g.linears;
-      const start = this.starts[i]!;
-      const first = `${start ? `(${place} - ${start}u)` : place}${g.linears > 1 ? ` / ${g.linears}u` : ''}`;
-      const calls = rows.flatMap((row, r) => range(columns / lanes).map((c) => {
-        const acc = range(g.linears).map((l) => {
-          const parts = range(lanes).map((e) => sum(r, (c * lanes + e) * g.linears + l));
-          return lanes === 1 ? parts[0]! : `${vecType(lanes)}(${parts.join(', ')})`;
-        });
-        return `${name}(${row}, column${c ? ` + ${c * lanes}u` : ''}, ${acc.join(', ')});`;
-      }));
-      return `{ let column = ${first};\n    ${calls.join('\n    ')} }`;
+      const { name, lanes } = this.finishes[i]!, pieces = size / g.linears / lanes, calls = rows.count * pieces, start = this.starts[i]!;
+      const column = `${start ? `(${place} - ${start}u)` : place}${g.linears > 1 ? ` / ${g.linears}u` : ''}`;
+      const acc = (call: number, l: number): string => {
+        const parts = range(lanes).map((e) => sum(Math.floor(call / pieces), ((call % pieces) * lanes + e) * g.linears + l));
+        return lanes === 1 ? parts[0]! : `${vecType(lanes)}(${parts.join(', ')})`;
+      };
+      const linears = range(g.linears);
+      if (calls === 1) return `{ ${name}(${rows.at('0u')}, ${column}, ${linears.map((l) => acc(0, l)).join(', ')}); }`;
+      const cases = range(calls).map((call) => `${call + 1 < calls ? `case ${call}u:` : 'default:'} { ${linears.map((l) => `acc${l} = ${acc(call, l)};`).join(' ')} }`);
+      return `{
+    for (var i = 0u; i < ${calls}u; i++) {
+      ${linears.map((l) => `var acc${l} = ${vecType(lanes)}(0.0);`).join(' ')}
+      switch i {
+        ${cases.join('\n        ')}
+      }
+      ${name}(${rows.at(pieces > 1 ? `i / ${pieces}u` : 'i')}, ${column}${pieces > 1 ? ` + i % ${pieces}u * ${lanes}u` : ''}, ${linears.map((l) => `acc${l}`).join(', ')});
+    }
+  }`;
     });
-    return branches.map((b, i) => {
-      const guard = i + 1 < branches.length ? `if (${place} < ${this.starts[i + 1]}u) ` : '';
-      return guard + b;
-    }).join(' else ');
+    return branches.map((b, i) => (i + 1 < branches.length ? `if (${place} < ${this.starts[i + 1]}u) ` : '') + b).join(' else ');
   }
 
   text(): string { return this.finishes.map((f) => f.text()).join('\n'); }

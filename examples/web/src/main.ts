@@ -13,6 +13,7 @@ import { PicturePicker } from './pictures.ts';
 import type { ProgramName, Programs } from './programs.ts';
 import { loadPrograms, other, programNames } from './programs.ts';
 import { promptTokens } from './prompt-tokens.ts';
+import type { Measured } from './savings.ts';
 import { largeTable, leadSentence, measuredTable, partsTable } from './savings.ts';
 
 const form = byId('form', HTMLFormElement), question = byId('question', HTMLInputElement), send = byId('send', HTMLButtonElement);
@@ -26,6 +27,7 @@ const usual = ['describe the image .', 'how many objects are there ?', 'is there
 
 let programs: Programs | undefined;
 let picture: Picture | undefined;
+let picker: PicturePicker | undefined;
 let map: MapView | undefined;
 /** The answer in progress; the button stops it. */
 let running: AbortController | undefined;
@@ -77,9 +79,11 @@ function showPicture(p: Picture): void {
 
 async function submit(): Promise<void> {
   if (running) { running.abort(); return; }
-  const at = program(), text = question.value.trim() || question.placeholder;
-  if (!at || !picture) return;
+  const text = question.value.trim() || question.placeholder;
   question.value = text;
+  await picker?.settled;
+  const at = program();
+  if (!at || !picture || running) return;
   const unknown = unknownWords(at.model, text);
   words.hidden = unknown.length === 0;
   words.textContent = `This small model does not know ${unknown.map((w) => `“${w}”`).join(', ')}.`;
@@ -100,7 +104,7 @@ async function submit(): Promise<void> {
     const rival = compare.checked && !stopped ? programs!.ready.get(other(at.name)) : undefined;
     const second = rival && (await answer(rival, text, image));
     if (second) entry.compare(other(at.name), second, second.text === run.text);
-    showMeasured(`“${text}”, asked once`, manifest, { [at.name]: run, ...(second ? { [other(at.name)]: second } : {}) });
+    showMeasured({ caption: `“${text}”, asked once`, once: true, manifest, [at.name]: run, ...(second ? { [other(at.name)]: second } : {}) });
   } catch (error) {
     entry.fail(error instanceof Error ? error.message : String(error));
   } finally {
@@ -118,8 +122,7 @@ async function stream(answers: AsyncGenerator<string, Run>, onText: (text: strin
   }
 }
 
-const showMeasured = (caption: string, manifest: Model['bundle']['manifest'], runs: { self?: Run; composite?: Run }): void =>
-  byId('measured', HTMLDivElement).replaceChildren(measuredTable({ caption, manifest, ...runs }));
+const showMeasured = (measured: Measured): void => byId('measured', HTMLDivElement).replaceChildren(measuredTable(measured));
 
 async function measureBoth(): Promise<void> {
   const self = programs?.ready.get('self'), composite = programs?.ready.get('composite');
@@ -129,7 +132,7 @@ async function measureBoth(): Promise<void> {
   try {
     const text = question.value.trim() || question.placeholder, image = await imageOf(composite, picture);
     const { rounds, runs } = await measure({ self, composite }, text, image, (done, of) => { measureStatus.textContent = `${done} of ${of}`; });
-    showMeasured(`“${text}”, about a picture not seen before: medians of ${rounds}, by turns`, composite.bundle.manifest, runs);
+    showMeasured({ caption: `“${text}”, about a picture not seen before: medians of ${rounds}, by turns`, once: false, manifest: composite.bundle.manifest, ...runs });
     measureStatus.textContent = `${ms(runs.self.first)} beside ${ms(runs.composite.first)}, for ${si(runs.self.work.flops)} and ${si(runs.composite.work.flops)} FLOPs`;
   } catch (error) {
     fail(error);
@@ -184,7 +187,8 @@ measureButton.addEventListener('click', () => void measureBoth());
 try {
   const data = await fetchData();
   showData(data);
-  new PicturePicker(data.pictures, usual, showPicture).pickFirst();
+  picker = new PicturePicker(data.pictures, usual, showPicture);
+  picker.pickFirst();
 } catch (error) {
   fail(error);
 }

@@ -21,7 +21,8 @@ export class PicturePicker {
   private readonly shown = byId('picture', HTMLImageElement);
   private own = 0;
   private asked = 0;
-  current: Picture | undefined;
+  /** Settles when the last choice has been decoded: who asks right after choosing means the new picture. */
+  settled: Promise<void> = Promise.resolve();
 
   /** @param onPick called with each picture that was chosen and could be decoded */
   constructor(facts: readonly PictureFacts[], private readonly usual: readonly string[], private readonly onPick: (picture: Picture) => void) {
@@ -37,7 +38,7 @@ export class PicturePicker {
 
   private add(label: string, url: string, questions: readonly string[], bytes: () => Promise<Blob>): HTMLInputElement {
     const input = html('input', { type: 'radio', name: 'picture', 'aria-label': label });
-    input.addEventListener('change', () => void this.choose(label, url, questions, bytes));
+    input.addEventListener('change', () => { this.settled = this.choose(label, url, questions, bytes); });
     this.list.append(html('label', { title: label }, input, html('img', { src: url, alt: '', width: 48, height: 48 })));
     return input;
   }
@@ -54,13 +55,14 @@ export class PicturePicker {
 
   private take(files: FileList | null | undefined): void {
     const file = files?.[0];
-    if (file) void this.takeOwn(file);
+    if (file) this.settled = this.takeOwn(file);
   }
 
   /** A picture of one's own joins the list once it could be decoded. */
   private async takeOwn(file: File): Promise<void> {
-    const raw = await this.decode(file, file.name);
-    if (!raw) return;
+    const mine = ++this.asked;
+    const raw = await this.decode(file, file.name || 'The pasted picture');
+    if (!raw || mine !== this.asked) return;
     const label = file.name || `Your picture ${++this.own}`, url = URL.createObjectURL(file);
     const input = this.add(label, url, this.usual, async () => file);
     input.checked = true;
@@ -86,8 +88,6 @@ export class PicturePicker {
   }
 
   private show(picture: Picture): void {
-    this.asked++;
-    this.current = picture;
     this.shown.src = picture.url;
     this.shown.alt = picture.label;
     this.onPick(picture);

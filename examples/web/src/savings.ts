@@ -62,26 +62,28 @@ export function largeTable(costs: readonly Cost[]): HTMLElement {
 
 export interface Measured {
   readonly caption: string;
+  /** Times of one run each say too little to be compared. */
+  readonly once: boolean;
   readonly manifest: Manifest;
   readonly self?: Run;
   readonly composite?: Run;
 }
 
 /** What the device did until the first word of an answer, one program beside the other. */
-export function measuredTable({ caption, manifest, self, composite }: Measured): HTMLElement {
-  const row = (name: string, of: (run: Run) => number | undefined, text: (x: number) => string): HTMLElement => {
+export function measuredTable({ caption, once, manifest, self, composite }: Measured): HTMLElement {
+  const row = (name: string, of: (run: Run) => number | undefined, text: (x: number) => string, comparable = true): HTMLElement => {
     const a = self && of(self), b = composite && of(composite);
     const cell = (x: number | undefined): HTMLElement => html('td', {}, x === undefined ? '–' : text(x));
-    return html('tr', {}, html('th', { scope: 'row' }, name), cell(a), cell(b), a !== undefined && b !== undefined ? changeCell(a, b) : html('td'));
+    return html('tr', {}, html('th', { scope: 'row' }, name), cell(a), cell(b), comparable && a !== undefined && b !== undefined ? changeCell(a, b) : html('td'));
   };
   return html('table', {},
     html('caption', {}, caption),
     head('Until the first word', 'self', 'composite', 'change'),
     html('tbody', {},
-      row('time', (r) => r.first, ms),
+      row('time', (r) => r.first, ms, !once),
       row('FLOPs', (r) => r.work.flops, si),
       row('dispatches', (r) => r.work.dispatches, count),
       row('visual rows computed', (r) => visualRows(manifest, r.work), count),
-      row('each further word', (r) => r.perToken, ms),
+      row('each further word', (r) => r.perToken, ms, !once),
     ));
 }
