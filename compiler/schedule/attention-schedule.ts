@@ -88,10 +88,13 @@ export function attentionTile(s: AttentionSchedule, shape: AttentionShape): Atte
   const vectorBytes = shape.vector * 4, pitch = rows + (s.rowGroups > 1 ? 1 : 0);
   // Partial sums of value groups are exchanged where the queries were.
   const queryVectors = rows * (s.valueGroups > 1 ? Math.max(headVectors, valueVectors) : headVectors);
-  const bytes = queryVectors * vectorBytes + stagedVectors * vectorBytes // queries, keys or values
-    + keys * pitch * 4 // scores, then probabilities
-    + rows * 4 * (2 + softmaxLanes) + (softmaxLanes > 1 ? rows * softmaxLanes * 4 : 0) // maxima, corrections, sums
-    + (shape.masked ? rows * 16 : 0); // the rows' tokens
+  // WebGPU counts every array in units of 16 bytes.
+  const bytes = [
+    queryVectors * vectorBytes, stagedVectors * vectorBytes, // queries; keys or values
+    keys * pitch * 4, // scores, then probabilities
+    rows * 4, rows * 4, rows * softmaxLanes * 4, softmaxLanes > 1 ? rows * softmaxLanes * 4 : 0, // maxima, corrections, sums
+    shape.masked ? rows * 16 : 0, // the rows' tokens
+  ].reduce((sum, n) => sum + Math.ceil(n / 16) * 16, 0);
   return {
     invocations, rows, keys, headVectors, valueVectors, channelLanes, channels: Math.ceil(valueVectors / channelLanes), softmaxLanes,
     keyChunk, valueChunk, pitch, queryVectors, stagedVectors, bytes, headsPerGroup: s.mergeHeads ? shape.heads / shape.kvHeads : 1,

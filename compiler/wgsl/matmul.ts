@@ -8,10 +8,12 @@
  * Ragged edges: rows, weight rows and K may be anything; indices are clamped, the tail of K is zeroed in A, stores are
  * guarded. Preconditions: weights and what lies behind them in their buffer are finite; A's and the outputs' rows do
  * not overlap in memory except that an epilogue may load the very element it stores; at most 65,535 tiles a side.
- * Arithmetic is f32 for every storage. A norm's gain is applied on the way in, 1/σ of an RMS norm to the sums.
+ * Arithmetic is f32 for every storage. A norm's gain is applied on the way in, 1/σ of an RMS norm to the sums; statistics
+ * come first, from one more walk over the tile's rows, except an RMS norm's where nothing is staged.
  */
 import type { MatmulSchedule } from '../schedule/matmul-schedule.ts';
 import { chunkOf, matmulTile, panelPadding, whyNotMatmul } from '../schedule/matmul-schedule.ts';
+import { floatLiteral } from './expr.ts';
 import type { Kernel } from './kernel.ts';
 import type { KernelOptions, Lanes } from './printer.ts';
 import { Memory, range } from './printer.ts';
@@ -44,7 +46,7 @@ export function matmulKernel(spec: MatmulSpec, schedule: MatmulSchedule, options
 
   const context: Context = { spec, schedule, memory, a, weight, weightRows, chunk };
   const body = schedule.depth ? stagedBody(context) : directBody(context);
-  const stats = a.norm ? `${statisticsText(a.view!, a.norm.kind, spec.K, a.norm.eps, tile.rows, tx * ty)}\n` : '';
+  const stats = a.norm && (schedule.depth || !a.scaleAfter) ? `${statisticsText(a.view!, a.norm.kind, spec.K, a.norm.eps, tile.rows, tx * ty)}\n` : '';
   const finish = weightRows.text();
   const wgsl = `// ${tile.rows} rows x ${tile.columns} weight rows a workgroup, K = ${spec.K}
 ${memory.head()}${stats}${finish}
@@ -89,17 +91,17 @@ const finished = ({ schedule, a }: Context, i: number, j: number): string => {
 function directBody(c: Context): string {
   const { schedule, spec, a, weight, weightRows, memory } = c;
   const [nj, ni] = schedule.outputs, [tx, ty] = schedule.threads;
-  // The gain multiplies whichever side has fewer vectors a step.
-  const gainOnWeights = a.scaleAfter && nj < ni;
+  // The squares of an RMS norm are summed on the way, and the gain multiplies whichever side has fewer vectors a step.
+  const rms = a.scaleAfter, gainOnWeights = rms && nj < ni, statistics = a.norm && !rms;
   const row = (i: number): string => (i ? `row0 + ${i}u` : 'row0');
   return `  let rows = ${memory.poly(spec.rows)};
   let row0 = (group.y * ${ty}u + local.y) * ${ni}u;
   let place = (group.x * ${tx}u + local.x) * ${nj}u;
-${a.norm ? `  statistics(t, group.y * ${ty * ni}u, rows);\n` : ''}  if (row0 >= rows || place >= ${weightRows.places}u) { return; }
+${statistics ? `  statistics(t, group.y * ${ty * ni}u, rows);\n` : ''}  if (row0 >= rows || place >= ${weightRows.places}u) { return; }
 ${range(ni).map((i) => a.declareRow(`${i}`, `min(${row(i)}, rows - 1u)`, `local.y * ${ni}u + ${i}u`)).join('')}${range(nj).map((j) => `  let w${j} = ${weight.rowUnit(weightRows.row(j ? `(place + ${j}u)` : 'place'), spec.K)};\n`).join('')}  ${declareSums(schedule)}
-  for (var k = 0u; k < ${Math.ceil(spec.K / 4)}u; k++) {
-${a.declareStep('k', 'k')}${range(ni).map((i) => `    let x${i} = ${a.load(`${i}`, 'k', { gain: !gainOnWeights })};\n`).join('')}${range(nj).map((j) => `    { let y = ${weight.loadFour(`w${j}`, 'k')}${gainOnWeights ? ' * gain_k' : ''}; ${range(ni).map((i) => addProduct(schedule, i, j)).join(' ')} }\n`).join('')}  }
-  ${weightRows.finish('place', { count: ni, at: (r) => `row0 + ${r}` }, (i, j) => finished(c, i, j))}
+${rms ? `  ${range(ni).map((i) => `var squares${i} = vec4<f32>(0.0);`).join(' ')}\n` : ''}  for (var k = 0u; k < ${Math.ceil(spec.K / 4)}u; k++) {
+${a.declareStep('k', 'k')}${range(ni).map((i) => (rms ? `    let r${i} = ${a.raw(`${i}`, 'k')}; squares${i} += r${i} * r${i}; let x${i} = r${i}${gainOnWeights ? '' : ' * gain_k'};\n` : `    let x${i} = ${a.load(`${i}`, 'k', { gain: true })};\n`)).join('')}${range(nj).map((j) => `    { let y = ${weight.loadFour(`w${j}`, 'k')}${gainOnWeights ? ' * gain_k' : ''}; ${range(ni).map((i) => addProduct(schedule, i, j)).join(' ')} }\n`).join('')}  }
+${rms ? range(ni).map((i) => `  let scale${i} = 1.0 / sqrt(dot(squares${i}, vec4<f32>(1.0)) / ${spec.K}.0 + ${floatLiteral(a.norm!.eps)});\n`).join('') : ''}  ${weightRows.finish('place', { count: ni, inside: `min(${ni}u, rows - row0)`, at: (r) => `row0 + ${r}` }, (i, j) => finished(c, i, j))}
 `;
 }
 
@@ -123,7 +125,7 @@ function stagedBody(c: Context): string {
   let first_place = group.x * ${tile.columns}u;
 ${a.norm ? '  statistics(t, first, rows);\n' : ''}  let slot = t / ${steps}u;
   let step = t % ${steps}u;
-${passes(tile.rows).map((p) => a.declareRow(`f${p}`, `min(first + min(${slot(p)}, ${tile.rows - 1}u), rows - 1u)`, `min(${slot(p)}, ${tile.rows - 1}u)`, { sums: false })).join('')}${passes(tile.columns).map((p) => `  let w${p} = ${weight.rowUnit(weightRows.row(`(first_place + ${slotPlace(slot(p))})`), spec.K)};\n`).join('')}  ${declareSums(schedule)}
+${passes(tile.rows).map((p) => a.declareRow(`f${p}`, `min(first + min(${slot(p)}, ${tile.rows - 1}u), rows - 1u)`, `min(${slot(p)}, ${tile.rows - 1}u)`)).join('')}${passes(tile.columns).map((p) => `  let w${p} = ${weight.rowUnit(weightRows.row(`(first_place + ${slotPlace(slot(p))})`), spec.K)};\n`).join('')}  ${declareSums(schedule)}
   for (var k0 = 0u; k0 < ${total}u; k0 += ${steps}u) {
     let k = k0 + step;
     let kc = ${ragged ? `min(k, ${total - 1}u)` : 'k'};

@@ -39,7 +39,7 @@ export function matvecKernel(spec: MatmulSpec, schedule: MatvecSchedule, options
   const rms = a.scaleAfter, layer = a.norm?.kind === 'layer_norm';
   const scale = (sum: string): string => `1.0 / sqrt(${sum} / ${K}.0 + ${floatLiteral(a.norm!.eps)})`;
   const register = (j: number): string => (schedule.sum === 'dot' ? `s${j}` : `dot(s${j}, vec4<f32>(1.0))`);
-  const walk = `${a.declareRow('0', '0u', '0u', { sums: false })}${range(outputs).map((j) => `  let w${j} = ${weight.rowUnit(weightRows.row(j ? `(place + ${j}u)` : 'place'), K)};\n`).join('')}  ${range(outputs).map((j) => `var s${j} = ${schedule.sum === 'dot' ? '0.0' : 'vec4<f32>(0.0)'};`).join(' ')}
+  const walk = `${a.declareRow('0', '0u', '0u')}${range(outputs).map((j) => `  let w${j} = ${weight.rowUnit(weightRows.row(j ? `(place + ${j}u)` : 'place'), K)};\n`).join('')}  ${range(outputs).map((j) => `var s${j} = ${schedule.sum === 'dot' ? '0.0' : 'vec4<f32>(0.0)'};`).join(' ')}
 ${rms ? '  var squares = vec4<f32>(0.0);\n' : ''}  for (var k = ${lanes > 1 ? 'lane' : '0u'}; k < ${Math.ceil(K / 4)}u; k += ${lanes}u) {
 ${a.declareStep('k', 'k')}${rms ? `    let r = ${a.raw('0', 'k')};\n    squares += r * r;\n    let x = r * gain_k;\n` : `    let x = ${a.load('0', 'k', { gain: true })};\n`}${range(outputs).map((j) => `    s${j} += ${schedule.sum === 'dot' ? `dot(x, ${weight.loadFour(`w${j}`, 'k')})` : `x * ${weight.loadFour(`w${j}`, 'k')}`};\n`).join('')}  }
 `;

@@ -14,8 +14,8 @@ export interface OperandA {
   readonly view: ViewAccess | undefined;
   /** True for an RMS norm: 1/σ may scale the finished sums instead of every element. */
   readonly scaleAfter: boolean;
-  /** Statements before the loop for row `row` (clamped) named `id`; `statsRow` is its index in `row_stats`. `sums`: the same invocation scales its own sums. */
-  declareRow(id: string, row: string, statsRow: string, opts?: { sums?: boolean }): string;
+  /** Statements before the loop for row `row` (clamped) named `id`; `statsRow` is its index in `row_stats`. */
+  declareRow(id: string, row: string, statsRow: string): string;
   /** Statements at the head of a step over group `k` of K (`kc`: clamped). */
   declareStep(k: string, kc: string): string;
   /** Elements of row `id` in group `k`, beyond K zero. */
@@ -32,9 +32,7 @@ export function declareOperandA(memory: Memory, spec: MatmulSpec): OperandA {
   const rms = prologue?.kind === 'rms_norm';
   return {
     norm: prologue, view, scaleAfter: rms,
-    declareRow: (id, row, statsRow, { sums = true } = {}) =>
-      `  let a${id} = ${view.rowUnit(row)};\n` +
-      (rms && sums ? `  let scale${id} = row_stats[${statsRow}].y;\n` : prologue && !rms ? `  let stats${id} = row_stats[${statsRow}];\n` : ''),
+    declareRow: (id, row, statsRow) => `  let a${id} = ${view.rowUnit(row)};\n${prologue && !rms ? `  let stats${id} = row_stats[${statsRow}];\n` : ''}`,
     declareStep: (_k, kc) => (weights ? `    let gain_k = ${weights.gain.loadFour('0u', kc)};\n${weights.bias ? `    let bias_k = ${weights.bias.loadFour('0u', kc)};\n` : ''}` : ''),
     raw: (id, k) => maskTail(view.loadFour(`a${id}`, k), k, K),
     load: (id, k, { gain }) => {

@@ -91,11 +91,11 @@ export class WeightRows {
 
   /**
    * Statements that hand the sums of `size` neighbouring weight rows to their group, for `rows.count` rows. `place` is the
-   * identifier of the first weight row's place, `rows.at(r)` the row of a WGSL expression r, `sum(r, i)` the text of the sum
-   * of row r with the i-th weight row. A loop, not a list of calls: drivers inline every call, and an epilogue that stands
+   * identifier of the first weight row's place, `rows.at(r)` the row of a WGSL expression r (the first `rows.inside` of them
+   * exist), `sum(r, i)` the text of the sum of row r with the i-th weight row. A loop, not a list of calls: drivers inline every call, and an epilogue that stands
    * there eight times takes seconds to compile.
    */
-  finish(place: string, rows: { readonly count: number; at(r: string): string }, sum: (row: number, i: number) => string, size = this.chunk): string {
+  finish(place: string, rows: { readonly count: number; readonly inside?: string; at(r: string): string }, sum: (row: number, i: number) => string, size = this.chunk): string {
     const branches = this.spec.groups.map((g, i) => {
       const { name, lanes } = this.finishes[i]!, pieces = size / g.linears / lanes, calls = rows.count * pieces, start = this.starts[i]!;
       const column = `${start ? `(${place} - ${start}u)` : place}${g.linears > 1 ? ` / ${g.linears}u` : ''}`;
@@ -107,7 +107,7 @@ export class WeightRows {
       if (calls === 1) return `{ ${name}(${rows.at('0u')}, ${column}, ${linears.map((l) => acc(0, l)).join(', ')}); }`;
       const cases = range(calls).map((call) => `${call + 1 < calls ? `case ${call}u:` : 'default:'} { ${linears.map((l) => `acc${l} = ${acc(call, l)};`).join(' ')} }`);
       return `{
-    for (var i = 0u; i < ${calls}u; i++) {
+    for (var i = 0u; i < ${rows.inside ? `${pieces}u * ${rows.inside}` : `${calls}u`}; i++) {
       ${linears.map((l) => `var acc${l} = ${vecType(lanes)}(0.0);`).join(' ')}
       switch i {
         ${cases.join('\n        ')}

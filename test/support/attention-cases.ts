@@ -36,6 +36,7 @@ export const cases: Readonly<Record<string, CaseOptions>> = {
   'values wider than keys': { mask: causal, parts: middle, heads: 4, kvHeads: 2, headDim: 32, valueDim: 48 },
   'values of 11': { mask: causal, parts: middle, heads: 2, headDim: 64, valueDim: 11 },
   'keys and values in one binding': { mask: causal, parts: middle, heads: 4, kvHeads: 2, headDim: 32, shared: true },
+  'dense keys and values': { mask: causal, parts: twoImages, heads: 4, kvHeads: 2, headDim: 32, dense: true },
   'packed f16': { mask: causal, parts: middle, heads: 4, kvHeads: 2, headDim: 32, storage: { q: 'f16x2', kv: 'f16x2', out: 'f16x2' } },
   'packed f16 keys, heads of 14': { mask: composite, parts: middle, heads: 4, kvHeads: 2, headDim: 14, queryKinds: ['text'], storage: { kv: 'f16x2' } },
   'packed f16, heads of 11': { mask: causal, parts: [text(21)], heads: 2, headDim: 11, queryKinds: ['text'], storage: { q: 'f16x2', kv: 'f16x2', out: 'f16x2' } },

@@ -30,6 +30,8 @@ export interface CaseOptions {
   readonly storage?: { readonly q?: Storage; readonly kv?: Storage; readonly out?: Storage };
   /** Keys and values in one binding, side by side in each row. */
   readonly shared?: boolean;
+  /** Keys and values are no states, but lie densely, kind after kind. */
+  readonly dense?: boolean;
   /** Leave out what mask analysis proves. */
   readonly unproven?: boolean;
   /** The number of query rows is a constant of the kernel: decode. */
@@ -74,12 +76,12 @@ export function attentionCase(o: CaseOptions): Case {
 
   // Images begin two slots into their region, as if others had been there before; text begins at its region.
   const segments: Segment[] = [], tokens: (Token & { slot: number; fresh: boolean })[] = [];
-  const next = [2, 0];
+  const next = [2, 0], visualRows = count('visual', (p) => p.length);
   let position = 0, image = 0;
   for (const p of o.parts) {
     const kind = p.kind === 'visual' ? 0 : 1, number = kind ? -1 : image++;
     segments.push({ kind, image: number, position, slot: next[kind]!, length: p.length });
-    for (let i = 0; i < p.length; i++) tokens.push({ kind: p.kind, pos: position + i, index: i, image: number, slot: (kind ? capacity.visual : 0) + next[kind]! + i, fresh: i >= (p.past ?? 0) });
+    for (let i = 0; i < p.length; i++) tokens.push({ kind: p.kind, pos: position + i, index: i, image: number, slot: (kind ? (o.dense ? visualRows : capacity.visual) : 0) + next[kind]! + i - (o.dense && !kind ? 2 : 0), fresh: i >= (p.past ?? 0) });
     next[kind]! += p.length;
     position += p.length;
   }
@@ -114,6 +116,7 @@ export function attentionCase(o: CaseOptions): Case {
     out: view('out', storage.out, heads * dv, 1),
     qRows: o.constantRows ? Poly.of(queries.length) : rowsOf(queryKinds), qRowData: queryKinds.includes('visual') ? Poly.zero : Poly.dim('V'),
     rows: 'rows', spans: 'spans', sequence, mask, queryKinds, keyKinds,
+    ...(o.dense ? { keyShift: { visual: Poly.of(-2), text: Poly.dim('V').sub(capacity.visual) } } : {}),
     ...(o.relative ? { relative: { kinds: [0], table: 'angles', interleaved: o.relative === 'interleaved' } } : {}),
   };
 
