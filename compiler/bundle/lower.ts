@@ -9,9 +9,10 @@ import { leafName } from '../ir/graph.ts';
 import { ropeFrequencies } from '../ir/ops/rope.ts';
 import { Poly } from '../ir/poly.ts';
 import type { RowSet } from '../ir/rows.ts';
+import { rowCount, rowSet } from '../ir/rows.ts';
 import { rowElements } from '../ir/types.ts';
 import type { MemoryPlan } from '../schedule/memory.ts';
-import { isVirtual } from '../schedule/memory.ts';
+import { isVirtual, rowsBefore } from '../schedule/memory.ts';
 import type { Kernel, View } from '../wgsl/kernel.ts';
 import type { BodyExpr, BodyGroup } from './body.ts';
 import { readElementwise, readMatmul } from './body.ts';
@@ -22,7 +23,7 @@ import type { ElementExpr, RowNumbers } from '../wgsl/expr.ts';
 import type { AttentionSpec } from '../wgsl/attention.ts';
 import type { MatmulSpec } from '../wgsl/matmul.ts';
 import type { Capacities, EntryDims, Range } from './operands.ts';
-import { Operands, rowDataOffset } from './operands.ts';
+import { Operands, regionStart, rowDataOffset } from './operands.ts';
 import type { Block, Packing } from './packing.ts';
 
 /** A kernel with the buffer ranges that it binds, in the order of its bindings. */
@@ -144,11 +145,11 @@ function lowerNode(ctx: LowerContext, node: Node): Step[] {
     const spec: AttentionSpec = {
       heads, kvHeads, headDim, valueDim: v.type.dims[0]! / kvHeads, scale: Number(node.attrs['scale']),
       q: o.view(q), k: o.view(k), v: o.view(v), out: o.view(node), qRows: o.count(rows), qRowData: o.known(rowDataOffset(rows)),
-      rows: o.role(ctx.dataRange('rows', sequence.name)), spans: o.role(ctx.dataRange('spans', sequence.name)), sequence, mask, queryKinds: rows.kinds, keyKinds: k.type.rows!.kinds,
+      rows: o.role(ctx.dataRange('rows', sequence.name)), spans: o.role(ctx.dataRange('spans', sequence.name)), sequence, mask, queryKinds: rows.kinds, keyKinds: k.type.rows!.kinds, ...(k.type.rows!.context ? {} : { keyShift: denseShift(o, k.type.rows!, ctx.capacities) }),
       ...(relative ? { relative: { kinds: relative.kinds.map((name) => sequence.kinds.findIndex((s) => s.name === name)), table: o.role(ctx.ropeRange([...ropeFrequencies(headDim, relative)])), interleaved: true } } : {}),
     };
     const scratch = families.attentionScratch(spec);
-    const whole = scratch ? { ...spec, scratch: { binding: o.role(ctx.scratchRange(scratch * 4)), storage: 'f32' as const, stride: 1, offset: Poly.zero } } : spec;
+    const whole = scratch ? { ...spec, scratch: { binding: o.role(ctx.scratchRange(Math.ceil(scratch / 4) * 16)), storage: 'f32' as const, stride: 4, offset: Poly.zero } } : spec;
     const steps = finish(o, families.attention(whole, o.writable), 'attention');
     return [{ ...steps[0]!, attention: attentionDecl(spec, { ...families.attentionSchedule(spec) }) }, ...steps.slice(1)];
   }
@@ -184,6 +185,13 @@ function copy(ctx: LowerContext, _node: Node, from: Node, to: (o: Operands) => V
   const source = o.view(from), target = to(o);
   return finish(o, [ctx.families.copy({ rows: o.count(from.type.rows!), width: rowElements(from.type), from: source, to: target }, o.writable)], 'copy');
 }
+
+/** Spans give slots of the sequence's states; new keys that lie densely are found that many rows from there. */
+const denseShift = (o: Operands, rows: RowSet, capacities: Capacities): Record<string, Poly> => Object.fromEntries(rows.kinds.map((kind) => {
+  const one = rowSet(rows.sequence, [kind]);
+  const held = rowCount({ ...one, context: true }).sub(rowCount(one));
+  return [kind, o.known(rowsBefore(rows, one).sub(held).sub(regionStart(rows, kind, capacities)))];
+}));
 
 /** Where a part of a merge begins in the merged value. */
 function partView(o: Operands, merge: Node, part: Node): View {
