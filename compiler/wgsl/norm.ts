@@ -12,6 +12,7 @@ import type { KernelOptions } from './printer.ts';
 import { Memory } from './printer.ts';
 import type { NormKind, WeightVector } from './statistics.ts';
 import { declareNormWeights, statisticsText } from './statistics.ts';
+import type { MatmulSpec } from './weight-rows.ts';
 
 export interface NormSpec {
   readonly rows: Poly;
@@ -56,4 +57,14 @@ ${body}}
     bindings: memory.bindings(), workgroup: [invocations, 1, 1], features: memory.features(),
     grid: [{ ceil: spec.rows, by: tile }, 1, 1],
   };
+}
+
+/**
+ * A product whose prologue is a norm as two kernels: the norm into `scratch` (dense f32 rows of K elements), and the
+ * product over that. Undefined if there is no norm to take out. `normInMatmul` says for which devices this pays.
+ */
+export function splitNorm(spec: MatmulSpec, scratch: View): { norm: NormSpec; product: MatmulSpec } | undefined {
+  const { prologue, ...product } = spec;
+  if (!prologue || prologue.kind === 'patches') return undefined;
+  return { norm: { ...prologue, rows: spec.rows, width: spec.K, a: spec.a, out: scratch }, product: { ...product, a: scratch } };
 }

@@ -47,7 +47,6 @@ export function kernelSuites(kind: 'swiftshader' | 'lavapipe'): void {
   const tiles = [matmul([8, 4], [4, 8], 0, 'vec4'), matmul([4, 4], [2, 2], 0), matmul([4, 4], [4, 4], 8), matmul([8, 2], [8, 2], 16, 'vec4'), matmul([4, 8], [4, 1], 32)];
   describe('matmul', () => {
     // Mesa takes seconds to compile a kernel anew: there every product is tried with one schedule.
-    
     test.each(Array.from({ length: 48 }, (_, seed) => seed))('random product %i', async (seed) => {
       const { name, spec, buffers, dims } = randomProduct(seed, { storages });
       const shape = shapeOf(spec), writes = matmulReference(spec, buffers, dims), tried = [tiles[seed % tiles.length]!, matmulDefault(shape, 'software')].filter((t) => !whyNotMatmul(t, shape));
