@@ -44,8 +44,9 @@ export interface LowerContext {
   readonly entryDims: EntryDims;
   readonly packing: Packing;
   readonly families: Families;
-  /** Range of a packed tensor, or of a leaf's buffer. */
-  weightRange(blocks: readonly Block[], columns: number): Range;
+  /** Where a weight `[Σ rows, columns]` lies; without `columns`, a vector. */
+  weightRange(blocks: readonly Block[], columns?: number): Range;
+  /** Range of a leaf's own buffer. */
   leafRange(n: Node): Range;
   ropeRange(frequencies: readonly number[]): Range;
   /** Scratch memory of at least so many bytes, for use within one dispatch and the next. */
@@ -212,7 +213,7 @@ function prologueSpec(ctx: LowerContext, o: Operands, node: Node, { a, prologue 
 }
 
 function vectorOf(ctx: LowerContext, o: Operands, n: Node): { binding: string; storage: 'f32' } {
-  return { binding: o.role(ctx.weightRange([vectorBlock(n)], 1)), storage: 'f32' };
+  return { binding: o.role(ctx.weightRange([vectorBlock(n)])), storage: 'f32' };
 }
 
 function element(ctx: LowerContext, o: Operands, node: Node, e: BodyExpr, headDim?: number): ElementExpr {
@@ -223,7 +224,7 @@ function element(ctx: LowerContext, o: Operands, node: Node, e: BodyExpr, headDi
       if (e.type.rows) return { op: 'load', view: o.view(n) };
       const all = epilogueVectors(node), wanted = JSON.stringify(vectorBlock(n, headDim));
       const offset = all.slice(0, all.findIndex((v) => JSON.stringify(v.block) === wanted)).reduce((sum, v) => sum + v.block.rows, 0);
-      return { op: 'vector', binding: o.role(ctx.weightRange(all.map((v) => v.block), 1)), storage: 'f32', offset };
+      return { op: 'vector', binding: o.role(ctx.weightRange(all.map((v) => v.block))), storage: 'f32', offset };
     }
     case 'unary': return { op: 'unary', fn: e.fn as never, x: element(ctx, o, node, e.x, headDim) };
     default: return { op: e.op, a: element(ctx, o, node, e.a, headDim), b: element(ctx, o, node, e.b, headDim) };

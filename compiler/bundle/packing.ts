@@ -30,7 +30,7 @@ const bindingAlignment = 256;
 
 export class Packing {
   readonly tensors = new Map<string, Packed>();
-  private readonly wanted: { blocks: readonly Block[]; columns: number }[] = [];
+  private readonly wanted: { blocks: readonly Block[]; columns: number | undefined }[] = [];
   private readonly views = new Map<string, PackedView>();
   /** Packed tensors by the key of each of their blocks. */
   private readonly hosts = new Map<string, { keys: readonly string[]; packed: Packed }[]>();
@@ -38,27 +38,27 @@ export class Packing {
   /** `elementBytes` of the weights on the device: where a binding may begin depends on it. */
   constructor(private readonly elementBytes: number) {}
 
-  /** Asks for a weight `[Σ rows, columns]`. All that is asked for before the first `find` shares what it can. */
-  want(blocks: readonly Block[], columns: number): void { this.wanted.push({ blocks, columns }); }
+  /** Asks for a weight `[Σ rows, columns]`, or for a vector `[Σ rows]`, which stays f32 in every bundle. All that is asked for before the first `find` shares what it can. */
+  want(blocks: readonly Block[], columns?: number): void { this.wanted.push({ blocks, columns }); }
 
   /** Where a weight lies: in a tensor of its own, or as a run of another's blocks where a binding may begin there. */
-  find(blocks: readonly Block[], columns: number): PackedView {
+  find(blocks: readonly Block[], columns?: number): PackedView {
     // Longest first, so that a run finds the weight that it is a run of.
     for (const w of this.wanted.splice(0).sort((a, b) => b.blocks.length - a.blocks.length)) this.add(w.blocks, w.columns);
     return this.add(blocks, columns);
   }
 
-  private add(blocks: readonly Block[], columns: number): PackedView {
+  private add(blocks: readonly Block[], columns: number | undefined): PackedView {
     const keys = blocks.map(key), id = keys.join(), rows = blocks.reduce((n, b) => n + blockRows(b), 0);
     const old = this.views.get(id);
     if (old) return old;
     let view: PackedView | undefined;
     for (const host of this.hosts.get(keys[0]!) ?? []) {
       const at = indexOfRun(host.keys, keys), first = at < 0 ? 0 : this.rowsBefore(host.packed, at);
-      if (at >= 0 && (first * columns * this.elementBytes) % bindingAlignment === 0) { view = { name: host.packed.name, firstRow: first, rows }; break; }
+      if (at >= 0 && (first * (columns ?? 1) * this.elementBytes) % bindingAlignment === 0) { view = { name: host.packed.name, firstRow: first, rows }; break; }
     }
     if (!view) {
-      const packed: Packed = { name: this.nameOf(blocks), blocks, shape: columns === 1 ? [rows] : [rows, columns] };
+      const packed: Packed = { name: this.nameOf(blocks), blocks, shape: columns === undefined ? [rows] : [rows, columns] };
       this.tensors.set(packed.name, packed);
       for (const k of keys) this.hosts.set(k, [...(this.hosts.get(k) ?? []), { keys, packed }]);
       view = { name: packed.name, firstRow: 0, rows };

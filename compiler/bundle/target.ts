@@ -56,7 +56,7 @@ export function wantWeights(packing: Packing, graphs: Iterable<Graph>): void {
   for (const g of list) for (const n of g.nodes) {
     if (n.op === 'fused' && n.attrs['family'] === 'matmul') packing.want(weightBlocks(n), n.body!.nodes.find((m) => m.op === 'linear')!.inputs[1]!.type.dims[1]!);
     if (n.op === 'embed') { const t = n.inputs[1]!; packing.want([{ tensors: [leafName(t)], rows: t.type.dims[0]! }], t.type.dims[1]!); }
-    for (const list of vectorLists(n)) packing.want(list, 1);
+    for (const list of vectorLists(n)) packing.want(list);
   }
 }
 
@@ -79,7 +79,8 @@ export function buildTarget(input: TargetInput, options: TargetOptions): BuiltTa
       const element = packed.shape.length === 1 ? 4 : families.weightBytes;
       const tensorBytes = packed.shape.reduce((a, b) => a * b, 1) * element;
       const range = need(view.name, () => ({ kind: 'weight', bytes: tensorBytes, parts: [{ tensor: view.name, offset: 0, bytes: tensorBytes }] }));
-      return { ...range, offset: view.firstRow * columns * element, bytes: Math.ceil((view.rows * columns * element) / 4) * 4 };
+      const rowBytes = (columns ?? 1) * element;
+      return { ...range, offset: view.firstRow * rowBytes, bytes: Math.ceil((view.rows * rowBytes) / 4) * 4 };
     },
     leafRange: (n) => {
       if (n.op === 'state') {

@@ -29,6 +29,12 @@ describe('where tensors lie', () => {
     expect(p.tensors.size).toBe(1);
     expect(p.find([k, q], 5).name).not.toBe(p.find([q, k], 5).name);
   });
+  test('a matrix of one column is a matrix: vectors alone are said to be vectors', () => {
+    const p = new Packing(2);
+    p.find([one('down_proj.weight', 3)], 1);
+    p.find([one('norm.weight', 3)]);
+    expect([...p.tensors.values()].map((t) => t.shape)).toEqual([[3, 1], [3]]);
+  });
   test('a tensor that lies as in the checkpoint keeps its name; another layout of it gets its own', () => {
     const p = new Packing(4), plain = one('lm_head.weight', 4);
     expect(p.find([plain], 3).name).toBe('lm_head.weight');
