@@ -18,7 +18,7 @@ import type { NormSpec } from '../wgsl/norm.ts';
 import { normKernel } from '../wgsl/norm.ts';
 import type { AttentionSchedule, DeviceClass } from '../schedule/attention-schedule.ts';
 import { defaultAttentionSchedule } from '../schedule/attention-schedule.ts';
-import { matmulDefault, matvecDefault, normDefault } from '../schedule/matmul-defaults.ts';
+import { matmulDefault, matvecDefault, normDefault, normInMatmul } from '../schedule/matmul-defaults.ts';
 import type { TargetOptions } from './target.ts';
 
 export type { DeviceClass } from '../schedule/attention-schedule.ts';
@@ -32,6 +32,8 @@ export interface Families {
   /** Bytes of a weight matrix's element. */
   readonly weightBytes: number;
   matmul(spec: MatmulSpec, writable: Writable): Kernel;
+  /** Whether a norm in front of this product is better a kernel of its own. */
+  normApart(spec: MatmulSpec): boolean;
   attention(spec: AttentionSpec, writable: Writable): Kernel[];
   attentionSchedule(spec: AttentionSpec): AttentionSchedule;
   /** f32 elements of scratch memory that the attention needs. */
@@ -56,6 +58,7 @@ function families(device: DeviceClass, features: readonly string[], weightStorag
   return {
     dims, weightStorage, weightBytes: weightStorage === 'f32' ? 4 : 2,
     matmul: (spec, w) => (spec.rows.constant() === 1 ? matvecKernel(spec, matvecDefault(shapeOf(spec), device), options(w)) : matmulKernel(spec, matmulDefault(shapeOf(spec), device), options(w))),
+    normApart: (spec) => !normInMatmul[device] && spec.rows.constant() !== 1,
     attentionSchedule: schedule,
     attention: (spec, w) => attentionKernels(spec, schedule(spec), options(w)),
     attentionScratch: (spec) => attentionScratch(spec, schedule(spec)),

@@ -22,6 +22,7 @@ import { attentionDecl } from './executed.ts';
 import type { ElementExpr, RowNumbers } from '../wgsl/expr.ts';
 import type { AttentionSpec } from '../wgsl/attention.ts';
 import type { MatmulSpec } from '../wgsl/matmul.ts';
+import { splitNorm } from '../wgsl/norm.ts';
 import type { Capacities, EntryDims, Range } from './operands.ts';
 import { Operands, regionStart, rowDataOffset } from './operands.ts';
 import type { Block, Packing } from './packing.ts';
@@ -32,6 +33,8 @@ export interface Step {
   readonly bind: readonly Range[];
   readonly node: Node;
   readonly label: string;
+  /** True for the one step of a node at which its rows and FLOPs are counted. */
+  readonly main: boolean;
   /** Of an attention's first kernel: how it was made. */
   readonly attention?: AttentionDecl;
 }
@@ -42,6 +45,8 @@ export interface LowerContext {
   readonly plan: MemoryPlan;
   readonly capacities: Capacities;
   readonly entryDims: EntryDims;
+  /** Every dim at its largest. */
+  readonly sizes: Readonly<Record<string, number>>;
   readonly packing: Packing;
   readonly families: Families;
   /** Where a weight `[Σ rows, columns]` lies; without `columns`, a vector. */
@@ -93,15 +98,16 @@ export function lower(ctx: LowerContext): Step[] {
   const steps: Step[] = [];
   for (const node of ctx.graph.nodes) {
     if (isVirtual(node) || node.op === 'rows' || node.op === 'as_rows' || node.op === 'result') continue;
-    steps.push(...lowerNode(ctx, node));
+    const own = lowerNode(ctx, node), main = own.find((s) => node.op !== 'fused' || s.kernel.family !== 'norm');
+    steps.push(...own.map((s) => ({ ...s, main: s === main })));
   }
   return steps;
 }
 
-function lowerNode(ctx: LowerContext, node: Node): Step[] {
+function lowerNode(ctx: LowerContext, node: Node): Omit<Step, 'main'>[] {
   const { families } = ctx;
   const operands = (): Operands => new Operands(ctx.plan, ctx.capacities, ctx.entryDims, ctx.leafRange);
-  const finish = (o: Operands, kernels: readonly Kernel[], label = node.op): Step[] => kernels.map((kernel) => ({
+  const finish = (o: Operands, kernels: readonly Kernel[], label = node.op): Omit<Step, 'main'>[] => kernels.map((kernel) => ({
     kernel, node, label,
     bind: kernel.bindings.map((b) => {
       if (b.access === 'uniform') return ctx.dataRange('dims');
@@ -115,7 +121,7 @@ function lowerNode(ctx: LowerContext, node: Node): Step[] {
   if (node.op === 'fused' && node.attrs['family'] === 'matmul') {
     const body = readMatmul(node), linear = node.body!.nodes.find((n) => n.op === 'linear')!, rows = linear.type.rows!, K = linear.inputs[1]!.type.dims[1]!;
     /** One kernel for groups [from, to), or two if it would bind too many buffers. */
-    const make = (from: number, to: number): Step[] => {
+    const make = (from: number, to: number): Omit<Step, 'main'>[] => {
       const o = operands(), groups = body.groups.slice(from, to);
       const weight = ctx.weightRange(groups.map((g) => blockOf(node, g)), K);
       const spec: MatmulSpec = {
@@ -132,7 +138,8 @@ function lowerNode(ctx: LowerContext, node: Node): Step[] {
         })),
       };
       if (groups.length > 1 && o.ranges.size > storageLimit) { const mid = from + Math.ceil((to - from) / 2); return [...make(from, mid), ...make(mid, to)]; }
-      return finish(o, [families.matmul(spec, o.writable)], groups.map((g) => g.linears.map((l) => shortName(leafName(node.inputs[l.weight]!))).join('·')).join('+'));
+      const apart = families.normApart(spec) ? splitNorm(spec, scratchView(ctx, o, spec.rows, K)) : undefined;
+      return finish(o, apart ? [families.norm(apart.norm, o.writable), families.matmul(apart.product, o.writable)] : [families.matmul(spec, o.writable)], groups.map((g) => g.linears.map((l) => shortName(leafName(node.inputs[l.weight]!))).join('·')).join('+'));
     };
     return make(0, body.groups.length);
   }
@@ -150,7 +157,7 @@ function lowerNode(ctx: LowerContext, node: Node): Step[] {
       ...(relative ? { relative: { kinds: relative.kinds.map((name) => sequence.kinds.findIndex((s) => s.name === name)), table: o.role(ctx.ropeRange([...ropeFrequencies(headDim, relative)])), interleaved: true } } : {}),
     };
     const scratch = families.attentionScratch(spec);
-    const whole = scratch ? { ...spec, scratch: { binding: o.role(ctx.scratchRange(Math.ceil(scratch / 4) * 16)), storage: 'f32' as const, stride: 4, offset: Poly.zero } } : spec;
+    const whole = scratch ? { ...spec, scratch: scratchView(ctx, o, Poly.of(Math.ceil(scratch / 4)), 4) } : spec;
     const steps = finish(o, families.attention(whole, o.writable), 'attention');
     return [{ ...steps[0]!, attention: attentionDecl(spec, { ...families.attentionSchedule(spec) }) }, ...steps.slice(1)];
   }
@@ -180,8 +187,8 @@ function lowerNode(ctx: LowerContext, node: Node): Step[] {
   throw new Error(`No kernel family computes '${node.op}'${node.path ? ` (in ${node.path})` : ''}.`);
 }
 
-type Finish = (o: Operands, kernels: readonly Kernel[], label?: string) => Step[];
-function copy(ctx: LowerContext, _node: Node, from: Node, to: (o: Operands) => View, finish: Finish): Step[] {
+type Finish = (o: Operands, kernels: readonly Kernel[], label?: string) => Omit<Step, 'main'>[];
+function copy(ctx: LowerContext, _node: Node, from: Node, to: (o: Operands) => View, finish: Finish): Omit<Step, 'main'>[] {
   const o = new Operands(ctx.plan, ctx.capacities, ctx.entryDims, ctx.leafRange);
   const source = o.view(from), target = to(o);
   return finish(o, [ctx.families.copy({ rows: o.count(from.type.rows!), width: rowElements(from.type), from: source, to: target }, o.writable)], 'copy');
@@ -210,6 +217,12 @@ function prologueSpec(ctx: LowerContext, o: Operands, node: Node, { a, prologue 
     kind: prologue.kind, eps: prologue.eps, gain: vectorOf(ctx, o, node.inputs[prologue.gain]!),
     ...(prologue.bias === undefined ? {} : { bias: vectorOf(ctx, o, node.inputs[prologue.bias]!) }),
   } };
+}
+
+/** Dense rows of `width` f32 elements, each begun on a vec4, for what one step of a node leaves to the next. */
+function scratchView(ctx: LowerContext, o: Operands, rows: Poly, width: number): View {
+  const stride = Math.ceil(width / 4) * 4;
+  return { binding: o.role(ctx.scratchRange(rows.at(ctx.sizes) * stride * 4)), storage: 'f32', stride, offset: Poly.zero };
 }
 
 function vectorOf(ctx: LowerContext, o: Operands, n: Node): { binding: string; storage: 'f32' } {

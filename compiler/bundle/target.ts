@@ -73,7 +73,7 @@ export function buildTarget(input: TargetInput, options: TargetOptions): BuiltTa
   const ropeIds = new Map<string, string>();
 
   const context = (graph: Graph, plan: MemoryPlan, dims: EntryDims): LowerContext => ({
-    graph, plan, capacities, entryDims: dims, packing, families,
+    graph, plan, capacities, entryDims: dims, sizes: { ...sizes, ...dims }, packing, families,
     weightRange: (blocks, columns) => {
       const view = packing.find(blocks, columns), packed = packing.tensors.get(view.name)!;
       const element = packed.shape.length === 1 ? 4 : families.weightBytes;
@@ -135,16 +135,14 @@ export function buildTarget(input: TargetInput, options: TargetOptions): BuiltTa
 
   const entries: Partial<Record<EntryName, Entry>> = {};
   for (const [name, { graph, plan, steps }] of plans) {
-    const dims = entryDims(name, graph.sequences.values()), counted = new Set<Node>();
+    const dims = entryDims(name, graph.sequences.values());
     const dispatches = steps.map((s): Dispatch => {
-      const first = !counted.has(s.node);
-      counted.add(s.node);
       const rows = s.node.type.rows && s.node.op !== 'store' ? workRows(s.node) : undefined;
       return {
         label: s.label, path: s.node.path, kernel: kernelId(s.kernel),
         bind: s.bind.map((r) => ({ buffer: r.buffer, offset: r.offset, bytes: r.bytes })),
-        rows: first && rows ? Object.fromEntries(rows.kinds.map((k) => [k, (rows.last ? Poly.of(1) : rowCount(rowSet(rows.sequence, [k]))).substitute(dims).toString()]).filter(([, p]) => p !== '0')) : {},
-        flops: first ? input.flops(s.node).substitute(dims).toString() : '0', ...(s.attention ? { attention: s.attention } : {}),
+        rows: s.main && rows ? Object.fromEntries(rows.kinds.map((k) => [k, (rows.last ? Poly.of(1) : rowCount(rowSet(rows.sequence, [k]))).substitute(dims).toString()]).filter(([, p]) => p !== '0')) : {},
+        flops: s.main ? input.flops(s.node).substitute(dims).toString() : '0', ...(s.attention ? { attention: s.attention } : {}),
       };
     });
     const outputs: Entry['outputs'] = {};

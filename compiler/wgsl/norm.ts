@@ -1,7 +1,8 @@
 /**
  * RMS norm or layer norm of rows, where it is no prologue of a product.
  *
- * Tile: `rows` rows a workgroup, `lanes` invocations a row (both powers of two), four columns at a time. Statistics in f32.
+ * Tile: `rows` rows a workgroup, `lanes` invocations a row (both powers of two), four columns at a time. Statistics in
+ * f32; one invocation a row keeps them to itself, with no workgroup memory and no barrier.
  * Preconditions: the output may be the input itself (every element is read before it is written, by the invocation that
  * writes it, and statistics are complete before).
  */
@@ -11,7 +12,7 @@ import type { Kernel, View } from './kernel.ts';
 import type { KernelOptions } from './printer.ts';
 import { Memory } from './printer.ts';
 import type { NormKind, WeightVector } from './statistics.ts';
-import { declareNormWeights, statisticsText } from './statistics.ts';
+import { declareNormWeights, ownStatistics, statisticsText } from './statistics.ts';
 import type { MatmulSpec } from './weight-rows.ts';
 
 export interface NormSpec {
@@ -32,14 +33,13 @@ export function normKernel(spec: NormSpec, schedule: NormSchedule, options: Kern
   const { gain, bias } = declareNormWeights(memory, spec, width);
   const out = memory.view('out', spec.out, 4, { width });
   const centred = kind === 'layer_norm' ? `(${a.loadFour('base', 'k')} - vec4<f32>(stats.x))` : a.loadFour('base', 'k');
-  const stats = statisticsText(a, kind, width, spec.eps, tile, invocations);
+  const alone = lanes === 1;
+  const shared = alone ? '' : `${statisticsText(a, kind, width, spec.eps, tile, invocations)}\n`;
   const body = `  let rows = ${memory.poly(spec.rows)};
-  statistics(t, group.x * ${tile}u, rows);
-  let row = group.x * ${tile}u + t / ${lanes}u;
+${alone ? '' : `  statistics(t, group.x * ${tile}u, rows);\n`}  let row = group.x * ${tile}u + ${alone ? 't' : `t / ${lanes}u`};
   if (row >= rows) { return; }
-  let stats = row_stats[t / ${lanes}u];
   let base = ${a.rowUnit('row')};
-  for (var k = t % ${lanes}u; k < ${Math.ceil(width / 4)}u; k += ${lanes}u) {
+${alone ? ownStatistics(a, kind, width, spec.eps) : `  let stats = row_stats[t / ${lanes}u];\n`}  for (var k = ${alone ? '0u' : `t % ${lanes}u`}; k < ${alone ? a.hiddenBound(Math.ceil(width / 4)) : `${Math.ceil(width / 4)}u`}; k += ${lanes}u) {
     let column = k * 4u;
     let value = ${centred} * stats.y * ${gain.loadFour('0u', 'k')}${bias ? ` + ${bias.loadFour('0u', 'k')}` : ''};
     let at = ${out.element('row', 'column')};
@@ -49,8 +49,7 @@ export function normKernel(spec: NormSpec, schedule: NormSchedule, options: Kern
   return {
     family: 'norm',
     wgsl: `// ${tile} rows a workgroup, ${width} columns
-${memory.head()}${stats}
-@compute @workgroup_size(${invocations})
+${memory.head()}${shared}@compute @workgroup_size(${invocations})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
 ${body}}
 `,

@@ -57,6 +57,20 @@ fn statistics(t: u32, first: u32, rows: u32) {${kind === 'layer_norm' ? sum(mask
 }`;
 }
 
+/** Statements that walk the row at `base` and leave its `stats` (mean, 1/σ), for an invocation that has a row to itself. */
+export function ownStatistics(a: ViewAccess, kind: NormKind, K: number, eps: number): string {
+  const sum = (name: string, term: string): string => `  var ${name}_four = vec4<f32>(0.0);
+  for (var k = 0u; k < ${a.hiddenBound(Math.ceil(K / 4))}; k++) {
+    let x = ${a.loadFour('base', 'k')};
+    ${name}_four += ${maskTail(term, 'k', K)};
+  }
+  let ${name} = dot(${name}_four, vec4<f32>(1.0)) / ${K}.0;
+`;
+  const layer = kind === 'layer_norm';
+  return `${layer ? sum('mean', 'x') : '  let mean = 0.0;\n'}${sum('square', layer ? '(x - vec4<f32>(mean)) * (x - vec4<f32>(mean))' : 'x * x')}  let stats = vec2<f32>(mean, 1.0 / sqrt(square + ${floatLiteral(eps)}));
+`;
+}
+
 /** Many lanes a row are summed as a tree; few are left to the row's own invocation, which costs no barrier. */
 const reduceText = (lanes: number, tile: number, invocations: number): string => {
   if (lanes <= 8) return '';
