@@ -11,7 +11,6 @@ export * from './index.ts';
 export { decodeImage } from './browser-image.ts';
 export { isImage } from './context.ts';
 export type { DeviceOptions, OpenDevice } from './device.ts';
-export { promptItems } from './prompt.ts';
 
 /** The files of a bundle behind a URL: the address of its folder, relative to the page or absolute. */
 export function fetchFiles(url: string | URL, options: FetchSourceOptions = {}): BundleFiles {

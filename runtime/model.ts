@@ -3,7 +3,7 @@ import type { Bundle } from './bundle.ts';
 import { chooseTarget, readText, sha256 } from './bundle.ts';
 import type { ChatMessage } from './chat.ts';
 import { ChatTemplate } from './chat.ts';
-import type { ImageInput } from './context.ts';
+import type { ImageInput, PromptItem } from './context.ts';
 import { isImage } from './context.ts';
 import { RuntimeError } from './errors.ts';
 import type { RawImage } from './image.ts';
@@ -16,7 +16,7 @@ import { Sampler } from './sampling.ts';
 import { Session } from './session.ts';
 import { Tokenizer } from './tokenizer.ts';
 import type { UploadProgress } from './weights.ts';
-import { uploadWeights } from './weights.ts';
+import { requireWeights, uploadWeights } from './weights.ts';
 
 export interface LoadOptions {
   readonly onProgress?: (progress: UploadProgress) => void;
@@ -65,10 +65,8 @@ export class Model {
   static async load(bundle: Bundle, device: GPUDevice, options: LoadOptions = {}): Promise<Model> {
     const info = device.adapterInfo as GPUAdapterInfo | undefined;
     const software = options.software ?? (info ? info.isFallbackAdapter || /llvmpipe|swiftshader|cpu/i.test(`${info.description} ${info.device} ${info.architecture}`) : false);
-    const start = performance.now();
-    const program = await Program.create(bundle, chooseTarget(bundle, new Set(device.features), software), device);
-    const made = performance.now();
-    await uploadWeights(bundle, program, options.onProgress);
+    // What a bundle may lack is asked first: pipelines and weights take their time.
+    requireWeights(bundle);
     const json = async (file: string): Promise<Record<string, unknown> | undefined> => {
       const text = await readText(bundle, file);
       return text === undefined ? undefined : (JSON.parse(text) as Record<string, unknown>);
@@ -81,12 +79,19 @@ export class Model {
       tokenizerConfig, processorConfig: await json('processor_config.json'), json: await json('chat_template.json'),
       ...(jinja === undefined ? {} : { jinja }), ...(bundle.manifest.media?.imageToken ? { imageToken: bundle.manifest.media.imageToken.text } : {}),
     });
-    const preprocessor = await json('preprocessor_config.json');
-    return new Model(
-      bundle, program, new Session(program, bundle.manifest), new Tokenizer(tokenizerJson, tokenizerConfig), chat,
-      preprocessor && parsePreprocessor(preprocessor), (await json('generation_config.json')) ?? {},
-      { pipelines: made - start, upload: performance.now() - made },
-    );
+    const tokenizer = new Tokenizer(tokenizerJson, tokenizerConfig), defaults = (await json('generation_config.json')) ?? {};
+    const preprocessorJson = await json('preprocessor_config.json'), preprocessor = preprocessorJson && parsePreprocessor(preprocessorJson);
+    const start = performance.now();
+    const program = await Program.create(bundle, chooseTarget(bundle, new Set(device.features), software), device);
+    const made = performance.now();
+    try {
+      await uploadWeights(bundle, program, options.onProgress);
+      const session = new Session(program, bundle.manifest);
+      return new Model(bundle, program, session, tokenizer, chat, preprocessor, defaults, { pipelines: made - start, upload: performance.now() - made });
+    } catch (e) {
+      program.destroy();
+      throw e;
+    }
   }
 
   /** Preprocesses a decoded picture as the checkpoint says, once; the same picture in later prompts costs nothing. */
@@ -115,7 +120,7 @@ export class Model {
 
   private async *answer(options: GenerateOptions): AsyncGenerator<GeneratedToken> {
     const { manifest } = this.bundle, { session } = this, sampler = new Sampler(options);
-    const items = promptItems(manifest, this.tokenizer, ...this.text(options));
+    const items = this.items(options);
     const asked = options.maxTokens ?? this.defaults.max_new_tokens ?? 256;
     if (!(Number.isInteger(asked) && asked > 0)) throw new RuntimeError('value', `maxTokens is ${asked}, and an integer from 1 up was expected.`);
     const room = manifest.sequences[0]!.kinds.find((k) => !k.media)!.capacity - items.filter((i) => !isImage(i)).length;
@@ -140,12 +145,16 @@ export class Model {
     if (rest) yield { token: -1, text: rest };
   }
 
-  /** The prompt's text, its images, and whether the tokenizer still has to add special tokens. */
-  private text({ messages, prompt, images = [] }: GenerateOptions): [string, readonly ImageInput[], boolean] {
+  /**
+   * The tokens and images that a conversation (or a finished prompt) is, as a session takes them.
+   * @throws RuntimeError `value` when images and image marks differ in number; `chat` when the template refuses.
+   */
+  items({ messages, prompt, images = [] }: Pick<GenerateOptions, 'messages' | 'prompt' | 'images'>): PromptItem[] {
     if ((messages === undefined) === (prompt === undefined)) throw new RuntimeError('value', 'Give either messages or a prompt.');
     const text = prompt ?? this.chat.render(messages!);
+    // A template may write the token that begins a text; the tokenizer must not add a second one.
     const bos = this.tokenizer.token('bos_token');
-    return [text, images, bos === undefined || !text.startsWith(bos)];
+    return promptItems(this.bundle.manifest, this.tokenizer, text, images, bos === undefined || !text.startsWith(bos));
   }
 
   /** Frees everything that the model holds on the device. */

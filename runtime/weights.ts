@@ -8,6 +8,12 @@ export interface UploadProgress { readonly bytes: number; readonly total: number
 /** Uploads of this size at most, so that the host never holds more than a piece of the model. */
 const chunkBytes = 32 << 20;
 
+/** @throws RuntimeError `bundle` for a bundle that was compiled without a checkpoint. */
+export function requireWeights(bundle: Bundle): void {
+  if (bundle.manifest.weights.length === 0)
+    throw new RuntimeError('bundle', `${bundle.label} was compiled without a checkpoint and has no weights, so it cannot run. Compile it with --checkpoint DIR.`);
+}
+
 /**
  * Fills the weight buffers of a program from the bundle's shards, piece by piece, and computes the tables.
  * @throws RuntimeError `bundle` when the bundle has no weights, or a tensor is missing or of another size than the plan's.
@@ -15,8 +21,7 @@ const chunkBytes = 32 << 20;
 export async function uploadWeights(bundle: Bundle, program: Program, onProgress?: (p: UploadProgress) => void): Promise<void> {
   const { device, target } = program;
   const weights = Object.entries(target.buffers).filter(([, b]) => b.kind === 'weight');
-  if (weights.length && bundle.manifest.weights.length === 0)
-    throw new RuntimeError('bundle', `${bundle.label} was compiled without a checkpoint and has no weights, so it cannot run. Compile it with --checkpoint DIR.`);
+  if (weights.length) requireWeights(bundle);
   const shards: Safetensors[] = [];
   try {
     for (const w of bundle.manifest.weights) {

@@ -1,13 +1,12 @@
 /** The tokens of an actual prompt as masks see them: kind, position, index in their run, image. */
 import type { ImageInput, Model } from '../../../runtime/browser.ts';
-import { isImage, promptItems } from '../../../runtime/browser.ts';
+import { isImage } from '../../../runtime/browser.ts';
 import { messagesOf } from './ask.ts';
 import type { PromptToken } from './attention-map.ts';
 
 export function promptTokens(model: Model, question: string, image: ImageInput): PromptToken[] {
   const { manifest } = model.bundle;
-  const text = model.chat.render(messagesOf(question)), bos = model.tokenizer.token('bos_token');
-  const items = promptItems(manifest, model.tokenizer, text, [image], bos === undefined || !text.startsWith(bos));
+  const items = model.items({ messages: messagesOf(question), images: [image] });
   const { kinds } = manifest.sequences[0]!, textKind = kinds.find((k) => !k.media)!.name, mediaKind = manifest.media?.kind ?? textKind;
   const tokens: PromptToken[] = [];
   let images = 0, index = 0;
