@@ -52,7 +52,7 @@ export function closingTable(r: Result): string {
     heading('dispatches'),
     line('  for the prompt', (s) => s.dispatches.prompt, String),
     line('  for each further token', (s) => s.dispatches.token, String),
-    heading(`measured, median of ${r.rounds}; composite's vision includes the decoder's visual rows`),
+    heading(`measured, median of ${r.rounds}`),
     line('  vision (once a picture)', (s) => s.times.vision, milliseconds),
     line('  prefill (once a question)', (s) => s.times.prefill, milliseconds),
     line('  until the first token', (s) => s.times.vision + s.times.prefill, milliseconds),
@@ -60,5 +60,5 @@ export function closingTable(r: Result): string {
     heading('answers'),
     ['  as the picture was drawn', `${r.right.self} of ${r.asked}`, `${r.right.composite} of ${r.asked}`, ''],
     ['  the same under both', '', `${r.agree} of ${r.asked}`, ''],
-  ]);
+  ]) + "\nComposite's vision includes the decoder's visual rows: they wait for no question.";
 }
