@@ -40,7 +40,7 @@ const buffer = v.variant('kind', [
   /** Values within one step; they share the buffer as their lifetimes allow. */
   v.strictObject({ kind: v.literal('arena'), bytes: count }),
   /** What outlives a step: KV cache and visual memory. Row slots of each kind begin at the sum of the capacities before it. */
-  v.strictObject({ kind: v.literal('state'), bytes: count, rowBytes: count, sequence: name, kinds: v.array(name), memory: v.boolean(), headPairs: v.optional(count) }),
+  v.strictObject({ kind: v.literal('state'), bytes: count, rowBytes: count, sequence: name, kinds: v.array(name) }),
   /** Written by the caller before a step. */
   v.strictObject({ kind: v.literal('input'), bytes: count, source: v.picklist(['pixels', 'ids', 'values', 'rows', 'spans', 'dims']), sequence: v.optional(name), input: v.optional(name) }),
 ]);

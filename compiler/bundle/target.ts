@@ -84,8 +84,8 @@ export function buildTarget(input: TargetInput, options: TargetOptions): BuiltTa
     },
     leafRange: (n) => {
       if (n.op === 'state') {
-        const rows = n.type.rows!, rowBytes = rowElements(n.type) * dtypeBytes[n.type.dtype], memory = rows.kinds.every((k) => rows.sequence.kinds.find((s) => s.name === k)!.media);
-        return need(`state:${leafName(n)}`, () => ({ kind: 'state', bytes: stateSlots(rows, capacities) * rowBytes, rowBytes, sequence: rows.sequence.name, kinds: [...rows.kinds], memory }), true);
+        const rows = n.type.rows!, rowBytes = rowElements(n.type) * dtypeBytes[n.type.dtype];
+        return need(`state:${leafName(n)}`, () => ({ kind: 'state', bytes: stateSlots(rows, capacities) * rowBytes, rowBytes, sequence: rows.sequence.name, kinds: [...rows.kinds] }), true);
       }
       if (n.op === 'weight') throw new Error(`Weight '${leafName(n)}' is read as a value with rows.`);
       const source = n.type.dtype === 'i32' ? 'ids' : n.type.dims.length === 3 ? 'pixels' : 'values';

@@ -26,16 +26,24 @@ export const inspectCommand = (): Command => new Command('inspect')
 
 type Summary = ReturnType<typeof summarise>;
 function summarise(manifest: Manifest, target: Target) {
-  const of = (kind: string, memory?: boolean): number => Object.values(target.buffers).reduce((s, b) => s + (b.kind === kind && (memory === undefined || (b.kind === 'state' && b.memory === memory)) ? b.bytes : 0), 0);
+  const of = (kind: string): number => Object.values(target.buffers).reduce((s, b) => s + (b.kind === kind ? b.bytes : 0), 0);
   return {
     model: manifest.model, targets: manifest.targets.map((t) => t.name), target: target.name,
     limits: Object.fromEntries(manifest.sequences[0]!.kinds.map((k) => [k.name, k.capacity])),
     entries: Object.fromEntries(Object.entries(target.entries).map(([name, e]) => [name, { dispatches: e!.dispatches.length, kernels: new Set(e!.dispatches.map((d) => d.kernel)).size, outputs: Object.keys(e!.outputs) }])),
     kernels: Object.entries(target.kernels).map(([id, k]) => ({ id, family: k.family, features: k.features, bindings: k.bindings.length })),
-    memory: { weights: of('weight'), state: of('state', false), visualMemory: of('state', true), arena: of('arena'), tables: of('rope'), inputs: of('input'), peak: Object.values(target.buffers).reduce((s, b) => s + b.bytes, 0) },
+    memory: { weights: of('weight'), state: of('state'), visualMemory: visualMemory(manifest, target), arena: of('arena'), tables: of('rope'), inputs: of('input'), peak: Object.values(target.buffers).reduce((s, b) => s + b.bytes, 0) },
     buffers: Object.keys(target.buffers).length,
     weightFiles: manifest.weights.map((w) => ({ file: w.file, bytes: w.bytes })),
   };
+}
+
+/** Bytes of the states that rows of images take, if these outlive a question: a prefill that computes them begins them anew. */
+function visualMemory(manifest: Manifest, target: Target): number {
+  const media = manifest.media?.kind;
+  if (media === undefined || !target.entries.vision || target.entries.prefill!.dispatches.some((d) => media in d.rows)) return 0;
+  const capacity = manifest.sequences[0]!.kinds.find((k) => k.name === media)!.capacity;
+  return Object.values(target.buffers).reduce((s, b) => s + (b.kind === 'state' && b.kinds.includes(media) ? b.rowBytes * capacity : 0), 0);
 }
 
 function report(target: Target, s: Summary, executed: ReturnType<typeof executedWork> | undefined, list: boolean): string {
@@ -43,7 +51,7 @@ function report(target: Target, s: Summary, executed: ReturnType<typeof executed
     `${s.model.name} (${s.model.type}), variant ${s.model.variant}, ${s.model.dtype}; targets ${s.targets.join(', ')}; shown: ${s.target}`,
     `limits: ${Object.entries(s.limits).map(([k, n]) => `${n} ${k} rows`).join(', ')}`, '',
     table(['entry point', 'dispatches', 'distinct kernels', 'outputs'], Object.entries(s.entries).map(([n, e]) => [n, String(e.dispatches), String(e.kernels), e.outputs.join(', ')])), '',
-    table(['memory', 'bytes', ''], Object.entries(s.memory).map(([n, b]) => [n, String(b), si(b, 'B')])), '',
+    table(['memory', 'bytes', ''], Object.entries(s.memory).map(([n, b]) => [n === 'visualMemory' ? '  of it visual memory' : n, String(b), si(b, 'B')])), '',
     `${s.kernels.length} kernels (${[...new Set(s.kernels.map((k) => k.family))].join(', ')}), ${s.buffers} buffers, ${s.weightFiles.length ? s.weightFiles.map((w) => `${w.file} ${si(w.bytes, 'B')}`).join(', ') : 'no weights: compiled without a checkpoint'}`,
   ];
   if (executed) out.push('', `work of a prompt of ${executed.visual} visual and ${executed.text} text rows (convention exact; media first):`,
