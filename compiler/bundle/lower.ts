@@ -153,7 +153,7 @@ function lowerNode(ctx: LowerContext, node: Node): Omit<Step, 'main'>[] {
     const spec: AttentionSpec = {
       heads, kvHeads, headDim, valueDim: v.type.dims[0]! / kvHeads, scale: Number(node.attrs['scale']),
       q: o.view(q), k: o.view(k), v: o.view(v), out: o.view(node), qRows: o.count(rows), qRowData: o.known(rowDataOffset(rows)),
-      rows: o.role(ctx.dataRange('rows', sequence.name)), spans: o.role(ctx.dataRange('spans', sequence.name)), sequence, mask, queryKinds: rows.kinds, keyKinds: k.type.rows!.kinds, ...(k.type.rows!.context ? {} : { keyShift: denseShift(o, k.type.rows!, ctx.capacities) }),
+      rows: o.role(ctx.dataRange('rows', sequence.name)), spans: o.role(ctx.dataRange('spans', sequence.name)), sequence, mask, queryKinds: rows.kinds, keyKinds: k.type.rows!.kinds, keyShift: keyShift(o, k, ctx.capacities), valueShift: keyShift(o, v, ctx.capacities),
       ...(relative ? { relative: { kinds: relative.kinds.map((name) => sequence.kinds.findIndex((s) => s.name === name)), table: o.role(ctx.ropeRange([...ropeFrequencies(headDim, relative)])), interleaved: true } } : {}),
     };
     const scratch = families.attentionScratch(spec);
@@ -195,11 +195,16 @@ function copy(ctx: LowerContext, _node: Node, from: Node, to: (o: Operands) => V
 }
 
 /** Spans give slots of the sequence's states; new keys that lie densely are found that many rows from there. */
-const denseShift = (o: Operands, rows: RowSet, capacities: Capacities): Record<string, Poly> => Object.fromEntries(rows.kinds.map((kind) => {
-  const one = rowSet(rows.sequence, [kind]);
-  const held = rowCount({ ...one, context: true }).sub(rowCount(one));
-  return [kind, o.known(rowsBefore(rows, one).sub(held).sub(regionStart(rows, kind, capacities)))];
-}));
+function keyShift(o: Operands, keys: Node, capacities: Capacities): Record<string, Poly> {
+  const rows = keys.type.rows!;
+  // New rows that are read from a state lie at their slots there.
+  if (rows.context || o.view(keys).regions) return {};
+  return Object.fromEntries(rows.kinds.map((kind) => {
+    const one = rowSet(rows.sequence, [kind]);
+    const held = rowCount({ ...one, context: true }).sub(rowCount(one));
+    return [kind, o.known(rowsBefore(rows, one).sub(held).sub(regionStart(rows, kind, capacities)))];
+  }));
+}
 
 /** Where a part of a merge begins in the merged value. */
 function partView(o: Operands, merge: Node, part: Node): View {

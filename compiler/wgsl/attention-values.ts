@@ -17,7 +17,7 @@ export function values(x: TileContext): string {
   if (!schedule.staged) return `
       ${corrected}
       for (var j = ${firstKey}; j < n; j += ${groups}u) {
-          let start = ${v.element('(slot + begin + j)', column)};
+          let start = ${v.element('(value_slot + begin + j)', column)};
           ${add((c) => x.load(v, 'start', x.channel(c)), 'j')}
       }`;
   return `
@@ -26,7 +26,7 @@ export function values(x: TileContext): string {
         let here = min(${tile.valueChunk}u, n - j0);
         workgroupBarrier();
         for (var i = t; i < here * ${width}u; i += ${tile.invocations}u) {
-          let start = ${v.element(`(slot + begin + j0 + i / ${width}u)`, column)};
+          let start = ${v.element(`(value_slot + begin + j0 + i / ${width}u)`, column)};
           staging[i] = ${x.load(v, 'start', `i % ${width}u`)};
         }
         workgroupBarrier();

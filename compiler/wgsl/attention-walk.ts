@@ -4,6 +4,7 @@
  */
 import { rowDataAt, spanCount } from './attention-context.ts';
 import type { TileContext } from './attention-context.ts';
+import type { AttentionSpec } from './attention.ts';
 import { blockAll, blockNone, maskBlockWgsl, maskPredicateWgsl } from './mask.ts';
 
 /** `qlo`, `qhi`: bounds of the tokens of the query block. Nothing if the mask is never asked. */
@@ -21,7 +22,7 @@ export function queryBounds(x: TileContext): string {
 }
 
 /**
- * The loops around `block`, which may use `slot` (row of the span's first key), `begin` and `n` (the block's keys are
+ * The loops around `block`, which may use `slot` and `value_slot` (rows of the span's first key and value), `begin` and `n` (the block's keys are
  * begin … begin+n-1 of the span), `place` and `at` (the span), and `ask`, where there is a predicate (what the mask says
  * of the block). `enter` runs for every span that is not passed over.
  *
@@ -35,14 +36,15 @@ export function walkKeys(x: TileContext, enter: string, block: string): string {
     memory.helper('mask_block', maskBlockWgsl(expr, 'mask_block'));
     memory.helper('mask_allows', maskPredicateWgsl(expr, 'mask_allows'));
   }
-  const shifts = Object.entries(spec.keyShift ?? {}).filter(([, by]) => !by.isZero);
-  const slot = shifts.reduce((slot, [name, by]) => `select(${slot}, u32(place.x) + ${memory.poly(by)}, place.z == ${spec.sequence.kinds.findIndex((s) => s.name === name)}i)`, 'u32(place.x)');
+  const shifted = (shift: AttentionSpec['keyShift']): string => Object.entries(shift ?? {}).filter(([, by]) => !by.isZero)
+    .reduce((slot, [name, by]) => `select(${slot}, u32(place.x) + ${memory.poly(by)}, place.z == ${spec.sequence.kinds.findIndex((s) => s.name === name)}i)`, 'u32(place.x)');
   return `${split ? '  var dealt = 0u; // blocks are dealt to the splits in turn, so that skipped ones balance\n' : ''}  for (var span = 0u; span < ${spanCount(x)}; span++) {
     let place = ${spans}[2u * span];
     let at = ${spans}[2u * span + 1u];${facts.readsEveryKind ? '' : `
     if (!(${isKind(facts.read)})) { continue; }`}
     let length = u32(place.y);
-    let slot = ${slot};${split ? `
+    let slot = ${shifted(spec.keyShift)};
+    let value_slot = ${shifted(spec.valueShift)};${split ? `
     let offset = (group.z + splits - dealt % splits) % splits * ${tile.keys}u;
     dealt += (length + ${tile.keys - 1}u) / ${tile.keys}u;` : ''}${expr ? `
     var whole = mask_block(qlo, qhi, vec4<i32>(at.x, place.z, at.y, place.w), vec4<i32>(at.x + place.y - 1, place.z, at.y + place.y - 1, place.w));${facts.whole.length ? `

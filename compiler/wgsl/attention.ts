@@ -45,8 +45,9 @@ export interface AttentionSpec {
   readonly queryKinds: readonly string[];
   /** Kinds of key that may be read; spans of other kinds are passed over. */
   readonly keyKinds: readonly string[];
-  /** By kind: rows to add to the slots of its spans, where keys do not lie at the slots of the sequence's states. */
+  /** By kind: rows to add to the slots of its spans, where keys (values) do not lie at the slots of the sequence's states. */
   readonly keyShift?: Readonly<Record<string, Poly>>;
+  readonly valueShift?: Readonly<Record<string, Poly>>;
   /** Keys of these kinds are rotated by their place in their image: each query is turned back by the image's origin. */
   readonly relative?: {
     readonly kinds: readonly number[];

@@ -108,6 +108,7 @@ export function attentionCase(o: CaseOptions): Case {
   const rowsOf = (names: readonly string[]): Poly => Poly.sum(sequence.kinds.filter((k) => names.includes(k.name)).map((k) => k.count));
   const view = (binding: string, s: Storage, stride: number, offset = 0, column = 0) => ({ binding, storage: s, stride, offset: Poly.of(offset), column });
   const kStride = kvHeads * d, vStride = kvHeads * dv;
+  const denseShift = { visual: Poly.of(-2), text: Poly.dim('V').sub(capacity.visual) };
   const spec: AttentionSpec = {
     heads, kvHeads, headDim: d, valueDim: dv, scale: 1 / Math.sqrt(d),
     q: view('q', storage.q, heads * d, 1),
@@ -116,7 +117,7 @@ export function attentionCase(o: CaseOptions): Case {
     out: view('out', storage.out, heads * dv, 1),
     qRows: o.constantRows ? Poly.of(queries.length) : rowsOf(queryKinds), qRowData: queryKinds.includes('visual') ? Poly.zero : Poly.dim('V'),
     rows: 'rows', spans: 'spans', sequence, mask, queryKinds, keyKinds,
-    ...(o.dense ? { keyShift: { visual: Poly.of(-2), text: Poly.dim('V').sub(capacity.visual) } } : {}),
+    ...(o.dense ? { keyShift: denseShift, valueShift: denseShift } : {}),
     ...(o.relative ? { relative: { kinds: [0], table: 'angles', interleaved: o.relative === 'interleaved' } } : {}),
   };
 
