@@ -132,3 +132,20 @@ describe.each(['composite', 'self'] as const)('a session with %s', (variant) => 
     expect((await ask(loaded, answered(first.question))).tokens).toEqual(first[variant].tokens);
   });
 });
+
+test('an answer does not depend on where its picture lies in the visual memory, also where its rows read each other', async () => {
+  const bundle = await bundles.shapes('image-islands:window=32'), adapter = { prefer: (await findAdapter()).kind as 'auto' };
+  const names = [...new Set(lines.map((l) => l.image))].slice(0, 2);
+  /** Logits of the last of the pictures, asked about one after the other. */
+  const lastOf = async (asked: readonly string[]): Promise<Float32Array> => {
+    const { model, close } = await loadModel(bundle, { adapter });
+    try {
+      for (const name of asked) model.session.prefill(model.items({ messages: [user(lines[0]!.question)], images: [await model.image(await decodeImage(join(shapesFolder, name)), name)] }));
+      return await model.session.logits();
+    } finally {
+      close();
+    }
+  };
+  const alone = await lastOf(names.slice(1)), second = await lastOf(names);
+  expect(Math.max(...alone.map((x, i) => Math.abs(x - second[i]!)))).toBeLessThan(1e-4);
+});
