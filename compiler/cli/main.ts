@@ -6,6 +6,7 @@ import { version } from '../version.ts';
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   compile: async () => (await import('./compile.ts')).compileCommand(),
   run: async () => (await import('./run.ts')).runCommand(),
+  serve: async () => (await import('./serve.ts')).serveCommand(),
   flops: async () => (await import('./flops.ts')).flopsCommand(),
   opt: async () => (await import('./opt.ts')).optCommand(),
   verify: async () => (await import('./verify.ts')).verifyCommand(),
