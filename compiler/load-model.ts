@@ -12,7 +12,7 @@ export interface ModelSource {
   /** `llava-1.5-7b`, the folder's name, or the export's. */
   readonly name: string;
   readonly model: ModelClass;
-  /** The config as it stands in the file. */
+  /** The config as it stands in the file, with the `preprocessor_config.json` and `tokenizer_config.json` beside it under these names. */
   readonly config: JsonObject;
   /** The folder whose weights belong to the config; absent when there is none. */
   readonly checkpoint?: string;
@@ -21,6 +21,8 @@ export interface ModelSource {
    * an unknown variant.
    */
   create(variant?: string): Model;
+  /** The same model with another config. */
+  withConfig(config: JsonObject): ModelSource;
 }
 
 export interface OpenOptions {
@@ -57,7 +59,8 @@ export interface LoadOptions extends OpenOptions {
 export const loadModel = async (spec: string, { mask, ...options }: LoadOptions = {}): Promise<Model> => (await openModel(spec, options)).create(mask);
 
 interface Found { name: string; model: ModelClass; config: JsonObject; checkpoint?: string | undefined; masks?: Readonly<Record<string, unknown>>; where?: string }
-function source({ name, model, config, checkpoint, masks = {}, where }: Found): ModelSource {
+function source(found: Found): ModelSource {
+  const { name, model, config, checkpoint, masks = {}, where } = found;
   const file = where ?? (checkpoint === undefined ? `the config of ${name}` : path.join(checkpoint, 'config.json'));
   return {
     name, model, config, ...(checkpoint !== undefined && { checkpoint }),
@@ -66,17 +69,33 @@ function source({ name, model, config, checkpoint, masks = {}, where }: Found): 
       if (variant !== undefined && variant.toLowerCase() !== name.toLowerCase()) applyVariant(made, variant, masks);
       return made;
     },
+    withConfig: (other) => source({ ...found, config: other }),
   };
 }
 
+/**
+ * A config.json. How pictures become tiles stands in the `preprocessor_config.json` beside it (in `processor_config.json`, as newer
+ * releases of transformers save it), and the names of tokens in `tokenizer_config.json`; they are added under these names.
+ */
 function readConfig(file: string, spec: string): JsonObject {
   if (!existsSync(file)) throw new UserError(`${spec} holds no config.json, so it is no checkpoint folder.`);
+  const config = readObject(file);
+  if (path.basename(file) !== 'config.json') return config;
+  const beside = (name: string): JsonObject | undefined => {
+    const other = path.join(path.dirname(file), name);
+    return existsSync(other) ? readObject(other) : undefined;
+  };
+  const preprocessor = beside('preprocessor_config.json') ?? beside('processor_config.json')?.['image_processor'], tokenizer = beside('tokenizer_config.json');
+  return { ...(preprocessor !== undefined && { preprocessor_config: preprocessor }), ...(tokenizer && { tokenizer_config: tokenizer }), ...config };
+}
+
+function readObject(file: string): JsonObject {
   let json: unknown;
   try {
     json = JSON.parse(readFileSync(file, 'utf8'));
   } catch (e) {
     throw new UserError(`${file} cannot be read as JSON: ${e instanceof Error ? e.message : String(e)}.`, undefined, { cause: e });
   }
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new UserError(`${file} holds no object; a config.json is one.`);
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new UserError(`${file} holds no object; a ${path.basename(file)} is one.`);
   return json as JsonObject;
 }

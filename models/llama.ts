@@ -1,13 +1,13 @@
 /** Llama's decoder (arXiv 2302.13971) and its kin: Vicuna, Mistral and Qwen2 differ in their configs alone. */
-import type { Given, JsonObject, Mask, PerLayer } from 'eemllm';
+import type { Given, JsonObject, Mask, PerLayer, Tensor } from 'eemllm';
 import { Embedding, Linear, Model, Module, RMSNorm, allOf, atLayer, attention, embeddings, ids, merge, position, rope } from 'eemllm';
 import { activation } from './activations.ts';
 import type { LlamaConfig } from './config/text.ts';
 import { llamaConfig } from './config/text.ts';
 import { causal, slidingWindow } from './masks.ts';
 import { published } from './published.ts';
-import type { RowRule, Rules } from './rules.ts';
-import { everyRow } from './rules.ts';
+import type { KeepRule, RowRule, Rules } from './rules.ts';
+import { allRows, everyRow } from './rules.ts';
 import type { Hidden, Tokens } from './tokens.ts';
 import { tokens } from './tokens.ts';
 
@@ -17,7 +17,7 @@ export class LlamaAttention extends Module<LlamaConfig> {
   v_proj = new Linear(this.cfg, 'hidden_size', 'kv_size', { bias: this.cfg.qkv_bias });
   o_proj = new Linear(this.cfg, 'q_size', 'hidden_size', { bias: this.cfg.o_bias });
 
-  forward(x: Hidden, mask: Mask<Tokens>): Hidden {
+  forward<All extends string, Kinds extends All>(x: Tensor<Kinds, 'hidden_size'>, mask: Mask<All>): Tensor<Kinds, 'hidden_size'> {
     const { num_attention_heads: heads, num_key_value_heads: kv_heads, rope_theta: theta, rope_scaling: scaling } = this.cfg;
     const positions = position(x);
     const q = rope(this.q_proj.forward(x), positions, { heads, theta, scaling });
@@ -32,7 +32,7 @@ export class LlamaMLP extends Module<LlamaConfig> {
   up_proj = new Linear(this.cfg, 'hidden_size', 'intermediate_size', { bias: this.cfg.mlp_bias });
   down_proj = new Linear(this.cfg, 'intermediate_size', 'hidden_size', { bias: this.cfg.mlp_bias });
 
-  forward(x: Hidden): Hidden {
+  forward<Kinds extends string>(x: Tensor<Kinds, 'hidden_size'>): Tensor<Kinds, 'hidden_size'> {
     const act = activation(this.cfg.hidden_act);
     return this.down_proj.forward(act(this.gate_proj.forward(x)).mul(this.up_proj.forward(x)));
   }
@@ -55,11 +55,12 @@ export class LlamaModel extends Module<LlamaConfig> {
   layers = Array.from({ length: this.cfg.num_hidden_layers }, () => new LlamaDecoderLayer(this.cfg));
   norm = new RMSNorm(this.cfg, 'hidden_size', { eps: this.cfg.rms_norm_eps });
 
-  forward(x: Hidden, { mask, rewrite }: Rules): Hidden {
+  forward(x: Hidden, { mask, rewrite, keep }: Rules): Hidden {
     const { sliding_window, window_from_layer } = this.cfg, count = this.layers.length;
     const window = sliding_window === undefined ? undefined : slidingWindow(sliding_window);
     for (const [i, layer] of this.layers.entries()) {
       const own = atLayer(mask, i, count);
+      x = atLayer(keep, i, count)(x);
       x = layer.forward(x, window && i >= window_from_layer ? allOf(own, window) : own, atLayer(rewrite, i, count));
     }
     return this.norm.forward(x);
@@ -73,6 +74,7 @@ export class Llama extends Model<LlamaConfig> implements Rules {
   inputs = { ids: ids(tokens, 'text'), visual_embeds: embeddings(tokens, 'visual', this.cfg, 'hidden_size') };
   mask: PerLayer<Mask<Tokens>> = causal;
   rewrite: PerLayer<RowRule> = everyRow;
+  keep: PerLayer<KeepRule> = allRows;
 
   model = new LlamaModel(this.cfg);
   lm_head = new Linear(this.cfg, 'hidden_size', 'vocab_size', {

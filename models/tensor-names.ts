@@ -3,7 +3,7 @@
  * names, which the published checkpoints have; this maps them to what a file holds.
  */
 
-/** Prefixes of the older layout and of the newer one (`LlavaForConditionalGeneration` since 4.52), in the order they are tried. */
+/** Prefixes of the older layout and of the newer one (`LlavaForConditionalGeneration` and its kin since 4.52), in the order they are tried. */
 const layouts: readonly (readonly (readonly [older: string, newer: string])[])[] = [
   [],
   [
@@ -11,6 +11,7 @@ const layouts: readonly (readonly (readonly [older: string, newer: string])[])[]
     ['language_model.lm_head.', 'lm_head.'],
     ['vision_tower.', 'model.vision_tower.'],
     ['multi_modal_projector.', 'model.multi_modal_projector.'],
+    ['image_newline', 'model.image_newline'],
   ],
 ];
 

@@ -1,13 +1,15 @@
+import type { TilingRule } from '../../runtime/tiling/rule.ts';
 import type { GraphBuilder } from '../ir/builder.ts';
 import { rowSet } from '../ir/rows.ts';
 import { tensorType } from '../ir/types.ts';
 import { rowsOf, tracing } from './context.ts';
+import type { ImageLayout, PictureSize } from './image-layout.ts';
 import { Module } from './module.ts';
 import type { Dim } from './parameter.ts';
 import { dimSize } from './parameter.ts';
 import { sequence } from './sequence.ts';
 import type { Sequence } from './sequence.ts';
-import { Integers, Pictures, Tensor } from './tensor.ts';
+import { Integers, Pictures, RowMap, Tensor } from './tensor.ts';
 
 /** A JSON object, as it stands in a file. */
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -30,6 +32,17 @@ export const embeddings = <Kinds extends string, Kind extends Kinds, Config, Wid
   declare: (name, b) => new Tensor<Kind, Width>(b.input(name, tensorType('f32', rowsOf(tokens, [kind]), [dimSize(cfg, width)]), 'image'), width),
 });
 
+/**
+ * From which rows each row of a kind is gathered (`gatherRows`): `i32[kind, sources]`, and with several sources to a row their
+ * weights `f32[kind, sources]`, an input of its own named `…_weights`. Known when the image is.
+ */
+export const rowMap = <Kinds extends string, Kind extends Kinds>(tokens: Sequence<Kinds>, kind: Kind, sources = 1): Input<RowMap<Kind>> => ({
+  declare: (name, b) => {
+    const rows = rowsOf(tokens, [kind]);
+    return new RowMap<Kind>(b.input(name, tensorType('i32', rows, [sources]), 'image'), sources > 1 ? b.input(`${name}_weights`, tensorType('f32', rows, [sources]), 'image') : undefined);
+  },
+});
+
 const pictureSequence = sequence('pictures', { tile: 1 });
 /** Square pictures `f32[tile, num_channels, image_size, image_size]`, resized and normalised; known when the image is. */
 export const pictures = (cfg: { readonly num_channels: number; readonly image_size: number }): Input<Pictures> => ({
@@ -49,6 +62,13 @@ export abstract class Model<Config = unknown> extends Module<Config> {
   static config?: JsonObject;
   /** Makes the model's config out of a `config.json`. Without it the model gets the JSON as it is. */
   static readConfig?: (json: JsonObject, where?: string) => unknown;
+  /**
+   * How a picture of a given size enters the model, by the config that `readConfig` made, as one of so many `images` of a
+   * prompt: for a model that cuts pictures into tiles. Without it every picture is resized to one size (image-layout.ts).
+   */
+  static imageLayout?: (config: never, size: PictureSize, images: number) => ImageLayout;
+  /** How pictures are cut into tiles at run time, by the config that `readConfig` made; goes with `imageLayout`. */
+  static tiling?: (config: never) => TilingRule;
   abstract readonly inputs: Readonly<Record<string, Input<unknown>>>;
 }
 /** A class of models: what a model file exports. */
@@ -56,6 +76,8 @@ export interface ModelClass {
   new (cfg: never): Model;
   readonly config?: JsonObject;
   readonly readConfig?: (json: JsonObject, where?: string) => unknown;
+  readonly imageLayout?: (config: never, size: PictureSize, images: number) => ImageLayout;
+  readonly tiling?: (config: never) => TilingRule;
 }
 
 /** Makes a model of the class out of a `config.json`. `where` names the file in errors. */

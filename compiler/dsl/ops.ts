@@ -5,10 +5,10 @@ import { printRows } from '../ir/rows.ts';
 import { emit, rowsOf, tracing } from './context.ts';
 import type { Mask } from './mask.ts';
 import { describe, maskPlace } from './mask.ts';
-import type { Parameter } from './parameter.ts';
+import type { AnyParameter, Parameter } from './parameter.ts';
 import type { Sequence } from './sequence.ts';
 import { Integers, Tensor } from './tensor.ts';
-import type { Pictures, Rows } from './tensor.ts';
+import type { Pictures, RowMap, Rows } from './tensor.ts';
 import { callSite } from './where.ts';
 
 /** A function of every element. */
@@ -31,11 +31,18 @@ export const tanh = unary('tanh');
 export type RopeScaling =
   | { readonly type: 'linear'; readonly factor: number }
   | { readonly type: 'llama3'; readonly factor: number; readonly low_freq_factor: number; readonly high_freq_factor: number; readonly original_max_position_embeddings: number };
-export interface RopeOptions { readonly heads: number; readonly theta: number; readonly scaling?: RopeScaling }
+export interface RopeOptions {
+  readonly heads: number;
+  readonly theta: number;
+  readonly scaling?: RopeScaling;
+  /** How many channels of each head are rotated, the first ones; all by default. */
+  readonly rotated?: number;
+}
 
-/** Rotates each head of each row by the row's position (Su et al., arXiv 2104.09864), pairs (i, i + head_dim/2). */
-export function rope<Kinds extends string, Width extends string>(x: Tensor<Kinds, Width>, positions: Integers<Kinds>, { heads, theta, scaling }: RopeOptions): Tensor<Kinds, Width> {
-  return new Tensor<Kinds, Width>(emit('rope', [x.node, positions.node], { heads, theta, ...(scaling && { scaling: scaling as unknown as Attrs }) }), x.width);
+/** Rotates each head of each row by the row's position (Su et al., arXiv 2104.09864), pairs (i, i + rotated/2). */
+export function rope<Kinds extends string, Width extends string>(x: Tensor<Kinds, Width>, positions: Integers<Kinds>, { heads, theta, scaling, rotated }: RopeOptions): Tensor<Kinds, Width> {
+  const attrs = { heads, ...(rotated !== undefined && { rotated }), theta, ...(scaling && { scaling: scaling as unknown as Attrs }) };
+  return new Tensor<Kinds, Width>(emit(rotated === undefined ? 'rope' : 'rope_part', [x.node, positions.node], attrs), x.width);
 }
 
 /** Each row's position in the prompt, from 0 (in a tower: in the picture). */
@@ -72,6 +79,24 @@ export function asRows<Width extends string, Kinds extends string, Kind extends 
   return new Tensor<Kind, Width>(emit('as_rows', [x.node], { rows: printRows(rowsOf(sequence, [kind])) }), x.width);
 }
 
+/**
+ * Rows of a kind, each gathered from rows of pictures and from learned rows by a map that comes with the image: the visual rows
+ * of a picture in tiles. Source i of the map is row i of `x`, counted through all pictures; source -1 is `learned`.
+ */
+export function gatherRows<Kind extends string, From extends string, Width extends string>(map: RowMap<Kind>, x: Tensor<From, Width>, learned?: Parameter<Width>): Tensor<Kind, Width> {
+  return new Tensor<Kind, Width>(emit('gather_rows', [map.sources, x.node, ...(map.weights ? [map.weights] : []), ...(learned ? [tracing().weight(learned)] : [])]), x.width);
+}
+
+/**
+ * x·Wᵀ + b with one of several equal parts of a weight, counted from 0: torch.nn.MultiheadAttention keeps the projections to
+ * queries, keys and values one below the other in one matrix. `width` names the width of the result.
+ */
+export function linearPart<Kinds extends string, In extends string, Width extends string>(
+  x: Tensor<Kinds, In>, weight: AnyParameter, bias: AnyParameter, { part, of, width }: { readonly part: number; readonly of: number; readonly width: Width }): Tensor<Kinds, Width> {
+  const tracer = tracing();
+  return new Tensor<Kinds, Width>(emit('linear_part', [x.node, tracer.weight(weight), tracer.weight(bias)], { part, of }), width);
+}
+
 /** One vector as every row of a kind: a class token. */
 export function broadcast<Width extends string, Kinds extends string, Kind extends Kinds>(vector: Parameter<Width>, sequence: Sequence<Kinds>, kind: Kind): Tensor<Kind, Width> {
   const leaf = tracing().weight(vector);
@@ -81,4 +106,12 @@ export function broadcast<Width extends string, Kinds extends string, Kind exten
 /** Cuts pictures into square patches of `size` pixels, row by row from the top left: rows of `[channels · size · size]`. */
 export function patches<Kinds extends string, Kind extends Kinds, Width extends string>(pixels: Pictures, sequence: Sequence<Kinds>, kind: Kind, size: number, width: Width): Tensor<Kind, Width> {
   return new Tensor<Kind, Width>(emit('patches', [pixels.node], { size, rows: printRows(rowsOf(sequence, [kind])) }), width);
+}
+
+/**
+ * Space to depth: each `factor` × `factor` rows of a square picture, side by side in one row that is factor² times as wide.
+ * The rows of the result are `kind` of `sequence`, whose width is named `width`.
+ */
+export function pixelShuffle<Given extends string, In extends string, Kinds extends string, Kind extends Kinds, Width extends string>(x: Tensor<Given, In>, factor: number, sequence: Sequence<Kinds>, kind: Kind, width: Width): Tensor<Kind, Width> {
+  return new Tensor<Kind, Width>(emit('pixel_shuffle', [x.node], { factor, rows: printRows(rowsOf(sequence, [kind])) }), width);
 }

@@ -1,7 +1,9 @@
 import type { Node } from '../ir/graph.ts';
 import { UserError } from '../ir/errors.ts';
+import { Fraction } from '../ir/fraction.ts';
 import type { RowSet } from '../ir/rows.ts';
 import { printRows, restrictRows, sameRows, withoutRows } from '../ir/rows.ts';
+import { suggest } from '../ir/spelling.ts';
 import { printType } from '../ir/types.ts';
 import { emit, tracing } from './context.ts';
 import { Parameter, dimSize } from './parameter.ts';
@@ -12,6 +14,11 @@ import { callSite } from './where.ts';
 export abstract class Rows<in out Width extends string> {
   /** @internal */
   constructor(readonly node: Node, readonly width: Width) {}
+
+  /** The rows of some kinds, where the types cannot tell whether there are such. A view, no work. */
+  ofKinds<Some extends string>(...kinds: readonly Some[]): Tensor<Some, Width> {
+    return new Tensor<Some, Width>(select(this.node, kinds), this.width);
+  }
 }
 
 /**
@@ -31,9 +38,7 @@ export class Tensor<in out Kinds extends string, in out Width extends string> ex
   scale(by: number): Tensor<Kinds, Width> { return this.with(emit('scale', [this.node], { by })); }
 
   /** The rows of some kinds: a view, no work. */
-  rows<Some extends Kinds>(...kinds: readonly Some[]): Tensor<Some, Width> {
-    return new Tensor<Some, Width>(select(this.node, kinds), this.width);
-  }
+  rows<Some extends Kinds>(...kinds: readonly Some[]): Tensor<Some, Width> { return this.ofKinds(...kinds); }
 
   /**
    * Rewrites the rows of some kinds and leaves the others as they are: `x.update('text', (rows) => …)`. The function
@@ -47,6 +52,20 @@ export class Tensor<in out Kinds extends string, in out Width extends string> ex
     if (!sameRows(after.node.type.rows!, before.type.rows!))
       throw new UserError(`update() rewrites the rows ${printRows(before.type.rows!)}, but its function gave the rows ${printRows(after.node.type.rows!)}. Pick the rows to write with .rows(${some.map((k) => `'${k}'`).join(', ')}).`, callSite());
     return this.with(rest ? mergeNodes([selectRows(this.node, rest), after.node]) : after.node);
+  }
+
+  /**
+   * A share of the rows of one kind goes on, from 0 (none of them) to 1 (all); the others leave here, and nothing that follows
+   * has them. Which rows those are is decided at run time: what it costs can be said, but no kernel chooses rows yet. Where
+   * none goes on there is nothing to choose.
+   */
+  keep<Kind extends Kinds>(kind: Kind, share: Fraction | number): Tensor<Kinds, Width> {
+    const part = share instanceof Fraction ? share : Fraction.parse(share);
+    if (!part || part.compare(Fraction.one) > 0) throw new UserError(`keep('${kind}', …) takes the share of rows that goes on, a number from 0 to 1, but was given ${String(share)}.`, callSite());
+    const { kinds, sequence } = this.node.type.rows!;
+    if (!sequence.kinds.some((k) => k.name === kind)) throw new UserError(`keep('${kind}', …) lets rows of the kind '${kind}' go on, which the sequence '${sequence.name}' has not.${suggest(kind, sequence.kinds.map((k) => k.name), 'Its kinds are')}`, callSite());
+    // Of rows that have left before, any share is none.
+    return part.equals(Fraction.one) || !kinds.includes(kind) ? this : this.with(emit('keep', [this.node], { kind, share: String(part) }));
   }
 
   /** The same rows under another name of their width, which must be the same size: where one part's dim is another's. */
@@ -68,6 +87,13 @@ export class Integers<in out Kinds extends string> {
   declare private readonly kinds: Kinds;
   /** @internal */
   constructor(readonly node: Node) {}
+}
+
+/** For each row of a kind the rows that it is gathered from: `sources` numbers a row, and where there are several their weights. */
+export class RowMap<in out Kinds extends string> {
+  declare private readonly kinds: Kinds;
+  /** @internal */
+  constructor(readonly sources: Node, readonly weights: Node | undefined) {}
 }
 
 /** Pictures `[tile, channels, height, width]`, normalised as the tower expects them. */

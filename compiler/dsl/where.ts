@@ -23,12 +23,31 @@ function* places(stack: string): Generator<SourcePos> {
  * Undefined when the compiler alone called it. Relies on source maps being on (tsx and vitest turn them on).
  */
 export function callSite(): SourcePos | undefined {
-  const limit = Error.stackTraceLimit;
+  const limit = Error.stackTraceLimit, key = rawFrames();
+  if (known.has(key)) return known.get(key);
   try {
     for (Error.stackTraceLimit of depths)
-      for (const place of places(String(new Error().stack))) if (!place.file.startsWith(ours)) return place;
+      for (const place of places(String(new Error().stack))) if (!place.file.startsWith(ours)) {
+        if (Error.stackTraceLimit === depths[0]) known.set(key, place);
+        return place;
+      }
     return undefined;
   } finally {
+    Error.stackTraceLimit = limit;
+  }
+}
+
+/** Places by the innermost frames, as they were compiled: the same lines run for every layer, and source maps are slow. */
+const known = new Map<string, SourcePos>();
+/** As many frames as `callSite` looks at first, and this function's own. */
+function rawFrames(): string {
+  const { prepareStackTrace: prepare, stackTraceLimit: limit } = Error;
+  try {
+    Error.stackTraceLimit = depths[0]! + 1;
+    Error.prepareStackTrace = (_error, sites) => sites.map((s) => `${s.getFileName()}:${s.getLineNumber()}:${s.getColumnNumber()}`).join();
+    return String(new Error().stack);
+  } finally {
+    Error.prepareStackTrace = prepare;
     Error.stackTraceLimit = limit;
   }
 }

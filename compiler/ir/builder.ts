@@ -40,8 +40,9 @@ export class GraphBuilder implements GraphHead {
   input(name: string, type: TensorType, time: Time): Node {
     return this.leaf(this.inputs, { op: 'input', inputs: [], attrs: { name, time }, type, path: '' });
   }
-  weight(name: string, type: TensorType): Node {
-    return this.leaf(this.weights, { op: 'weight', inputs: [], attrs: { name }, type, path: name });
+  /** `attrs`: how it is stored (`format`), where that is settled. */
+  weight(name: string, type: TensorType, attrs: Attrs = {}): Node {
+    return this.leaf(this.weights, { op: 'weight', inputs: [], attrs: { ...attrs, name }, type, path: name });
   }
   state(name: string, type: TensorType): Node {
     return this.leaf(this.states, { op: 'state', inputs: [], attrs: { name }, type, path: '' });

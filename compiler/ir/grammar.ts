@@ -4,7 +4,7 @@ import { EmbeddedActionsParser, EOF, tokenLabel, tokenMatcher } from 'chevrotain
 import * as t from './lexer.ts';
 
 export interface TypeSyntax { readonly dtype: IToken; readonly rows: readonly IToken[]; readonly dims: readonly IToken[] }
-export interface KindSyntax { readonly media: boolean; readonly name: IToken; readonly count: readonly IToken[] }
+export interface KindSyntax { readonly media: boolean; readonly name: IToken; readonly of: IToken | undefined; readonly count: readonly IToken[] }
 export interface PairSyntax { readonly query: IToken; readonly key: IToken; readonly is: IToken }
 export interface PlaceSyntax { readonly file: IToken; readonly line: IToken; readonly column: IToken }
 export interface OperandSyntax { readonly sigil: '%' | '@' | '&' | '$'; readonly token: IToken }
@@ -22,7 +22,8 @@ export type DeclarationSyntax =
   | { readonly is: 'sequence'; readonly name: IToken; readonly kinds: readonly KindSyntax[] }
   | { readonly is: 'mask'; readonly name: IToken; readonly sequence: IToken; readonly text: IToken; readonly pairs: readonly PairSyntax[]; readonly place: PlaceSyntax | undefined }
   | { readonly is: 'input'; readonly name: IToken; readonly type: TypeSyntax; readonly time: IToken }
-  | { readonly is: 'weight' | 'state'; readonly name: IToken; readonly type: TypeSyntax };
+  | { readonly is: 'weight'; readonly name: IToken; readonly type: TypeSyntax; readonly attrs: readonly EntrySyntax[] }
+  | { readonly is: 'state'; readonly name: IToken; readonly type: TypeSyntax };
 export interface GraphSyntax {
   readonly name: IToken; readonly declarations: readonly DeclarationSyntax[]; readonly nodes: readonly NodeSyntax[];
   readonly outputs: readonly { readonly name: IToken; readonly value: OperandSyntax }[];
@@ -175,19 +176,32 @@ class GraphParser extends EmbeddedActionsParser {
       const name = this.SUBRULE(label);
       this.CONSUME(t.LParen);
       const kinds = collectSome(1, () => {
-        const media = this.OPTION({ GATE: () => this.LA(2).tokenType !== t.Colon, DEF: () => this.CONSUME(t.Media) });
+        // A kind may itself be called 'media', or 'of'.
+        const named = (at: number): boolean => this.LA(at).tokenType === t.Colon || (this.LA(at).tokenType === t.Of && this.LA(at + 1).tokenType !== t.Colon);
+        const media = this.OPTION({ GATE: () => !named(2), DEF: () => this.CONSUME(t.Media) });
         const kind = this.CONSUME(t.Name);
+        const of = this.OPTION2(() => { this.CONSUME(t.Of); return this.CONSUME2(t.Name); });
         this.CONSUME(t.Colon);
-        return { media: media !== undefined, name: kind, count: this.SUBRULE(count) };
+        return { media: media !== undefined, name: kind, of, count: this.SUBRULE(count) };
       });
       this.CONSUME(t.RParen);
       return { is: 'sequence', name, kinds };
     });
     const count = rule('count', (): IToken[] => {
       const parts: IToken[] = [];
-      this.AT_LEAST_ONE(() => {
-        parts.push(this.OR([t.Name, t.NumberWord, t.Plus, t.Minus, t.Star, t.Slash, t.Power].map((type) => ({ ALT: () => this.CONSUME(type) }))));
-      });
+      this.AT_LEAST_ONE(() => this.OR([
+        ...[t.NumberWord, t.Plus, t.Minus, t.Star, t.Slash, t.Power].map((type) => ({ ALT: () => { parts.push(this.CONSUME(type)); } })),
+        { ALT: () => {
+          const name = this.CONSUME(t.Name), inside: IToken[] = [];
+          // `floor(9V/10)`
+          this.OPTION(() => {
+            inside.push(this.CONSUME(t.LParen));
+            this.AT_LEAST_ONE2(() => { inside.push(this.OR2([t.Name, t.NumberWord, t.Slash].map((type) => ({ ALT: () => this.CONSUME2(type) })))); });
+            inside.push(this.CONSUME(t.RParen));
+          });
+          parts.push({ ...name, image: [name, ...inside].map((x) => x.image).join('') });
+        } },
+      ]));
       return parts;
     });
 
@@ -219,7 +233,7 @@ class GraphParser extends EmbeddedActionsParser {
         this.CONSUME(t.At);
         return { is: 'input', name, type: of, time: this.CONSUME(t.Name) };
       } },
-      { ALT: () => { this.CONSUME(t.Weight); const name = this.CONSUME(t.Text); this.CONSUME2(t.Colon); return { is: 'weight', name, type: this.SUBRULE2(type) }; } },
+      { ALT: () => { this.CONSUME(t.Weight); const name = this.CONSUME(t.Text); this.CONSUME2(t.Colon); const of = this.SUBRULE2(type); return { is: 'weight', name, type: of, attrs: this.OPTION(() => this.SUBRULE(record)) ?? [] }; } },
       { ALT: () => { this.CONSUME(t.State); const name = this.CONSUME2(t.Text); this.CONSUME3(t.Colon); return { is: 'state', name, type: this.SUBRULE3(type) }; } },
     ]));
 

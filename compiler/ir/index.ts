@@ -18,5 +18,6 @@ export * from './rows.ts';
 export { Session, type Weights } from './session.ts';
 export { type StepOptions, type StepResult } from './step.ts';
 export * from './types.ts';
+export * from './weight-format.ts';
 export { verify, verifyProgram } from './verify.ts';
 export * as mask from './mask/index.ts';

@@ -1,12 +1,13 @@
 import { UserError } from './errors.ts';
 import type { Token } from './ops/def.ts';
 import type { RowSet, Sequence } from './rows.ts';
-import { printRows } from './rows.ts';
+import { maskKind, printRows } from './rows.ts';
 import { suggest } from './spelling.ts';
 
 /**
  * A run of tokens of one kind. A media run belongs to an image. Images are told apart by a number of the caller's own, the
- * same in every layout in which the image stands; the mask language's `image` is another number, the image's place among
+ * same in every layout in which the image stands; in a tower's sequence an image is one picture, and the tiles that one image is
+ * cut into have numbers of their own, apart from those of images; the mask language's `image` is another number, the image's place among
  * the images of the sequence.
  */
 export interface Segment { readonly kind: string; readonly length: number; readonly image?: number }
@@ -27,8 +28,8 @@ export const hasText = (s: Sequence): boolean => s.kinds.some((k) => !k.media);
 export const imagesOf = (segments: readonly Segment[]): number[] => [...new Set(segments.flatMap((s) => (s.image !== undefined && s.length ? [s.image] : [])))];
 
 /**
- * Gives every token its place. Neighbouring runs of one kind (and image) are one segment, as the mask language means it;
- * empty ones are not there. With `restart`, positions begin at 0 in every image. Throws a UserError for a layout that the
+ * Gives every token its place. Neighbouring runs of one kind (and image) are one segment, as the mask language means it, and
+ * so are those of its parts; empty ones are not there. With `restart`, positions begin at 0 in every image. Throws a UserError for a layout that the
  * sequence cannot have, and for one that breaks the laws by which masks are proven (mask/prove.ts): the tokens of one kind
  * and image are one run, and the images of every kind come in one order.
  */
@@ -39,11 +40,12 @@ export function placeTokens(sequence: Sequence, segments: readonly Segment[], re
   for (const s of segments) {
     checkSegment(sequence, s);
     if (!s.length) continue;
+    const kind = maskKind(sequence, s.kind);
     const image = s.image === undefined ? -1 : images.indexOf(s.image), line = restart ? s.image : undefined;
-    if (before?.kind !== s.kind || before.image !== s.image) {
-      if (image >= 0 && image <= (latest.get(s.kind) ?? -1))
+    if (!before || maskKind(sequence, before.kind) !== kind || before.image !== s.image) {
+      if (image >= 0 && image <= (latest.get(kind) ?? -1))
         throw new UserError(`In the layout of sequence '${sequence.name}' the tokens of kind '${s.kind}' of image ${s.image} come too late. The tokens of one kind and image must stand together, and the images of each kind in the order in which they first come: ${images.join(', ')}.`);
-      latest.set(s.kind, image);
+      latest.set(kind, image);
       index = 0;
     }
     before = s;

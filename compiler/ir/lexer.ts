@@ -8,12 +8,12 @@ const word = (text: string, categories: TokenType[] = [Name]): TokenType =>
   createToken({ name: `word ${text}`, pattern: text, longer_alt: Name, categories, label: `'${text}'` });
 const sign = (text: string): TokenType => createToken({ name: `sign ${text}`, pattern: text, label: `'${text}'` });
 
-export const [Graph, Sequence, Mask, Input, Weight, State, Media, Where, In, At, True, False] =
-  ['graph', 'sequence', 'mask', 'input', 'weight', 'state', 'media', 'where', 'in', 'at', 'true', 'false'].map((t) => word(t)) as
-  [TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType];
+export const [Graph, Sequence, Mask, Input, Weight, State, Media, Of, Where, In, At, True, False] =
+  ['graph', 'sequence', 'mask', 'input', 'weight', 'state', 'media', 'of', 'where', 'in', 'at', 'true', 'false'].map((t) => word(t)) as
+  [TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType];
 /** Never a name, so that a body's end cannot be taken for an attribute. */
 export const Return = word('return', []);
-export const words: readonly string[] = [Graph, Sequence, Mask, Input, Weight, State, Media, Where, In, At, Return].map((t) => String(t.PATTERN));
+export const words: readonly string[] = [Graph, Sequence, Mask, Input, Weight, State, Media, Of, Where, In, At, Return].map((t) => String(t.PATTERN));
 
 export const [LCurly, RCurly, LParen, RParen, LSquare, RSquare, Comma, Colon, Equals, Plus, Minus, Star, Slash, Power, Dot, Greater, AtSign, Ampersand] =
   ['{', '}', '(', ')', '[', ']', ',', ':', '=', '+', '-', '*', '/', '^', '.', '>', '@', '&'].map(sign) as
@@ -43,7 +43,7 @@ const Comment = createToken({ name: 'Comment', pattern: /\/\/[^\n\r]*/, group: L
 
 export const tokens: readonly TokenType[] = [
   MaskText, Space, Comment, Value, Param, Text, NumberWord,
-  Graph, Sequence, Mask, Input, Weight, State, Media, Where, In, At, True, False, Return, Name,
+  Graph, Sequence, Mask, Input, Weight, State, Media, Of, Where, In, At, True, False, Return, Name,
   LCurly, RCurly, LParen, RParen, LSquare, RSquare, Comma, Colon, Equals, Plus, Minus, Star, Slash, Power, Dot, Greater, AtSign, Ampersand,
 ];
 const lexer = new Lexer([...tokens], { positionTracking: 'full' });

@@ -131,7 +131,7 @@ class Reader {
   private declare(b: GraphBuilder, d: DeclarationSyntax): void {
     if (d.is === 'sequence') {
       this.unique(d.kinds.map((k) => k.name), 'kind');
-      const kinds: Kind[] = d.kinds.map((k) => ({ name: k.name.image, media: k.media, count: this.at(k.count[0]!, () => Poly.parse(k.count.map((x) => x.image).join(' '))) }));
+      const kinds: Kind[] = d.kinds.map((k) => ({ name: k.name.image, media: k.media, ...(k.of ? { of: k.of.image } : {}), count: this.at(k.count[0]!, () => Poly.parse(k.count.map((x) => x.image).join(' '))) }));
       b.sequence({ name: this.name(d.name), kinds });
       return;
     }
@@ -154,7 +154,7 @@ class Reader {
     if (d.is === 'input') {
       if (!(times as readonly string[]).includes(d.time.image)) this.fail(d.time, `'${d.time.image}' is no time at which an input is known.${suggest(d.time.image, times, 'The times are')}`);
       this.tokenOf.set(b.input(name, type, d.time.image as Time), d.name);
-    } else this.tokenOf.set(d.is === 'weight' ? b.weight(name, type) : b.state(name, type), d.name);
+    } else this.tokenOf.set(d.is === 'weight' ? b.weight(name, type, this.attrs(d.attrs)) : b.state(name, type), d.name);
   }
 
   private type(b: GraphBuilder, s: TypeSyntax): TensorType {

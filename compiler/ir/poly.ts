@@ -3,12 +3,15 @@
  *
  * Coefficients are rationals over bigint, so that n(n+1)/2 stays a polynomial and a count of 10^17 loses no digit.
  * A polynomial is a map from a monomial's key (`T^2*V`, variables sorted) to its coefficient; zero terms are dropped,
- * so equal polynomials have equal keys.
+ * so equal polynomials have equal keys. A dim that is a fraction of another (`floor(V/2)`, fraction.ts) gets its value from it.
  */
+import { floorName, readFloor } from './fraction.ts';
+
 interface Ratio { readonly num: bigint; readonly den: bigint }
 
 const gcd = (a: bigint, b: bigint): bigint => { while (b) [a, b] = [b, a % b]; return a < 0n ? -a : a; };
 const ratio = (num: bigint, den: bigint): Ratio => {
+  if (den === 1n) return { num, den };
   const g = gcd(num, den) || 1n;
   const s = den < 0n ? -1n : 1n;
   return { num: (s * num) / g, den: (s * den) / g };
@@ -17,13 +20,56 @@ const ratio = (num: bigint, den: bigint): Ratio => {
 /** Powers of the variables of one monomial, e.g. `{ T: 2, V: 1 }`. */
 export type Powers = Readonly<Record<string, number>>;
 const keyOf = (p: Powers): string => Object.keys(p).filter((v) => p[v]).sort().map((v) => (p[v] === 1 ? v : `${v}^${p[v]}`)).join('*');
-const powersOf = (key: string): Record<string, number> => {
-  const out: Record<string, number> = {};
-  if (key) for (const f of key.split('*')) { const [v, e] = f.split('^'); out[v!] = e ? Number(e) : 1; }
-  return out;
-};
+/** Monomials are few and met over and over: what their keys say, and the keys of their products. */
+const knownPowers = new Map<string, Powers>(), knownProducts = new Map<string, string>();
+function powersOf(key: string): Powers {
+  let powers = knownPowers.get(key);
+  if (!powers) {
+    const out: Record<string, number> = {};
+    if (key) for (const f of key.split('*')) { const [v, e] = f.split('^'); out[v!] = e ? Number(e) : 1; }
+    knownPowers.set(key, powers = Object.freeze(out));
+  }
+  return powers;
+}
+function productKey(a: string, b: string): string {
+  if (!a || !b) return a || b;
+  const pair = `${a} ${b}`;
+  let key = knownProducts.get(pair);
+  if (key === undefined) {
+    const p = { ...powersOf(a) };
+    for (const [v, e] of Object.entries(powersOf(b))) p[v] = (p[v] ?? 0) + e;
+    knownProducts.set(pair, key = keyOf(p));
+  }
+  return key;
+}
 
 export type PolyLike = Poly | number | bigint;
+/** Values of dims. */
+export type DimSizes = Readonly<Record<string, number | bigint>>;
+
+function sizeOf(name: string, dims: DimSizes): bigint {
+  const x = dims[name], floor = x === undefined ? readFloor(name) : undefined;
+  if (floor) return floor.share.floorOf(sizeOf(floor.dim, dims));
+  if (x === undefined) throw new RangeError(`The size of dim '${name}' is not given; given are: ${Object.keys(dims).join(', ') || 'none'}.`);
+  return BigInt(x);
+}
+
+/** What stands for a dim once others stand for some. A fraction follows its dim, which only another dim or a number can replace. */
+function substituted(name: string, dims: Readonly<Record<string, PolyLike>>): Poly {
+  if (name in dims) return Poly.of(dims[name]!);
+  const floor = readFloor(name);
+  if (!floor || !(floor.dim in dims)) return Poly.dim(name);
+  const by = Poly.of(dims[floor.dim]!), [only, ...others] = by.variables;
+  if (by.isConstant) return Poly.of(floor.share.floorOf(by.evaluate({})));
+  if (others.length || !by.equals(Poly.dim(only!))) throw new RangeError(`'${name}' is a fraction of the dim '${floor.dim}' in whole rows, and '${by}' is no dim.`);
+  return Poly.dim(floorName(floor.share, only!));
+}
+
+/** Adds a term to terms; one that vanishes is dropped. */
+function addTerm(terms: Map<string, Ratio>, key: string, c: Ratio): void {
+  const a = terms.get(key), sum = a ? ratio(a.num * c.den + c.num * a.den, a.den * c.den) : c;
+  if (sum.num === 0n) terms.delete(key); else terms.set(key, sum);
+}
 
 export class Poly {
   private constructor(private readonly terms: ReadonlyMap<string, Ratio>) {}
@@ -38,32 +84,28 @@ export class Poly {
     return n === 0n ? Poly.zero : new Poly(new Map([['', { num: n, den: 1n }]]));
   }
 
-  /** The polynomial of one named dim. Names are identifiers, or any text without `*`, `^`, `+` and spaces. */
+  /** The polynomial of one named dim. Names are identifiers, with a group in parentheses behind them or none: `pairs(m:text>visual)`. */
   static dim(name: string): Poly { return new Poly(new Map([[name, { num: 1n, den: 1n }]])); }
 
-  static sum(xs: Iterable<PolyLike>): Poly { let s = Poly.zero; for (const x of xs) s = s.add(x); return s; }
+  static sum(xs: Iterable<PolyLike>): Poly {
+    const out = new Map<string, Ratio>();
+    for (const x of xs) for (const [k, c] of Poly.of(x).terms) addTerm(out, k, c);
+    return out.size ? new Poly(out) : Poly.zero;
+  }
 
   add(other: PolyLike): Poly {
+    const added = Poly.of(other);
+    if (!added.terms.size) return this;
+    if (!this.terms.size) return added;
     const out = new Map(this.terms);
-    for (const [k, b] of Poly.of(other).terms) {
-      const a = out.get(k);
-      const c = a ? ratio(a.num * b.den + b.num * a.den, a.den * b.den) : b;
-      if (c.num === 0n) out.delete(k); else out.set(k, c);
-    }
+    for (const [k, c] of added.terms) addTerm(out, k, c);
     return new Poly(out);
   }
   sub(other: PolyLike): Poly { return this.add(Poly.of(other).mul(-1)); }
   mul(other: PolyLike): Poly {
-    const out = new Map<string, Ratio>();
-    for (const [ka, a] of this.terms) for (const [kb, b] of Poly.of(other).terms) {
-      const p = powersOf(ka);
-      for (const [v, e] of Object.entries(powersOf(kb))) p[v] = (p[v] ?? 0) + e;
-      const k = keyOf(p);
-      const o = out.get(k);
-      const c = o ? ratio(o.num * a.den * b.den + a.num * b.num * o.den, o.den * a.den * b.den) : ratio(a.num * b.num, a.den * b.den);
-      if (c.num === 0n) out.delete(k); else out.set(k, c);
-    }
-    return new Poly(out);
+    const out = new Map<string, Ratio>(), factor = Poly.of(other).terms;
+    for (const [ka, a] of this.terms) for (const [kb, b] of factor) addTerm(out, productKey(ka, kb), ratio(a.num * b.num, a.den * b.den));
+    return out.size ? new Poly(out) : Poly.zero;
   }
   /** Divides every coefficient by an integer. */
   div(n: number | bigint): Poly {
@@ -82,29 +124,34 @@ export class Poly {
   constant(): number | undefined { return this.isConstant ? Number(this.evaluate({})) : undefined; }
 
   /** Exact value at integer sizes; throws when a variable has none, or the value is no integer. */
-  evaluate(dims: Readonly<Record<string, number | bigint>>): bigint {
-    let num = 0n, den = 1n;
-    for (const [k, c] of this.terms) {
-      let v = c.num;
-      for (const [name, e] of Object.entries(powersOf(k))) {
-        const x = dims[name];
-        if (x === undefined) throw new RangeError(`The size of dim '${name}' is not given; given are: ${Object.keys(dims).join(', ') || 'none'}.`);
-        v *= BigInt(x) ** BigInt(e);
-      }
-      num = num * c.den + v * den; den *= c.den;
-      const g = gcd(num, den) || 1n; num /= g; den /= g;
-    }
+  evaluate(dims: DimSizes): bigint {
+    const { num, den } = this.ratioAt(dims);
     if (den !== 1n) throw new RangeError(`${this} is no integer at ${JSON.stringify(dims, (_k, v) => (typeof v === 'bigint' ? String(v) : v))}.`);
     return num;
   }
+  /** The integer nearest to the exact value, the greater of two that are as near; throws when a variable has no value. */
+  nearest(dims: DimSizes): bigint {
+    const { num, den } = this.ratioAt(dims), twice = 2n * num + den, whole = twice / (2n * den);
+    return twice < 0n && twice % (2n * den) ? whole - 1n : whole;
+  }
+  private ratioAt(dims: DimSizes): Ratio {
+    let num = 0n, den = 1n;
+    for (const [k, c] of this.terms) {
+      let v = c.num;
+      for (const [name, e] of Object.entries(powersOf(k))) v *= sizeOf(name, dims) ** BigInt(e);
+      num = num * c.den + v * den; den *= c.den;
+      const g = gcd(num, den) || 1n; num /= g; den /= g;
+    }
+    return { num, den };
+  }
   /** `evaluate` as a number, for sizes of buffers and grids. */
-  at(dims: Readonly<Record<string, number | bigint>>): number { return Number(this.evaluate(dims)); }
+  at(dims: DimSizes): number { return Number(this.evaluate(dims)); }
 
   substitute(dims: Readonly<Record<string, PolyLike>>): Poly {
     let out = Poly.zero;
     for (const [k, c] of this.terms) {
       let t: Poly = new Poly(new Map([['', c]]));
-      for (const [v, e] of Object.entries(powersOf(k))) for (let i = 0; i < e; i++) t = t.mul(v in dims ? dims[v]! : Poly.dim(v));
+      for (const [v, e] of Object.entries(powersOf(k))) for (let i = 0, x = substituted(v, dims); i < e; i++) t = t.mul(x);
       out = out.add(t);
     }
     return out;
@@ -135,7 +182,7 @@ export class Poly {
     for (const m of src.match(/[+-]?[^+-]+/g) ?? []) {
       let t = Poly.of(1);
       for (const f of m.replace(/^[+-]/, '').split('*')) {
-        const n = /^(\d+)(?:\/(\d+))?$/.exec(f), v = /^([A-Za-z_][\w.()>,:]*)(?:\^(\d+))?$/.exec(f);
+        const n = /^(\d+)(?:\/(\d+))?$/.exec(f), v = /^([A-Za-z_][\w.]*(?:\([\w.>:/]+\))?)(?:\^(\d+))?$/.exec(f);
         if (v && Number(v[2] ?? 1) > 64) throw new SyntaxError(`The power ${v[2]} in '${text}' is too high; 64 is the highest.`);
         if (n && !/^0+$/.test(n[2] ?? '1')) t = t.mul(BigInt(n[1]!)).div(BigInt(n[2] ?? 1));
         else if (v) for (let i = 0; i < Number(v[2] ?? 1); i++) t = t.mul(Poly.dim(v[1]!));

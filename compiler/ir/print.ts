@@ -46,7 +46,7 @@ export function printGraph(g: Graph, options: PrintOptions = {}): string {
     ...[...g.sequences.values()].map(printSequence),
     ...[...g.masks.values()].map((m) => printMask(m) + printPosition(m, options)),
     ...[...g.inputs.values()].map((n) => `input ${printName(leafName(n))}: ${printType(n.type)} at ${String(n.attrs['time'])}`),
-    ...[...g.weights.values()].map((n) => `weight ${JSON.stringify(leafName(n))}: ${printType(n.type)}`),
+    ...[...g.weights.values()].map((n) => `weight ${JSON.stringify(leafName(n))}: ${printType(n.type)}${printLeafAttrs(n)}`),
     ...[...g.states.values()].map((n) => `state ${JSON.stringify(leafName(n))}: ${printType(n.type)}`),
   ];
   const scope = new Scope(g.nodes, options.names === 'paths' ? pathNames(g) : numberNames(''));
@@ -133,7 +133,7 @@ function printReturn(g: Graph, scope: Scope): string[] {
 }
 
 const printSequence = (s: Sequence): string =>
-  `sequence ${printName(s.name)}(${s.kinds.map((k) => `${k.media ? 'media ' : ''}${k.name}: ${k.count}`).join(', ')})`;
+  `sequence ${printName(s.name)}(${s.kinds.map((k) => `${k.media ? 'media ' : ''}${k.name}${k.of === undefined ? '' : ` of ${k.of}`}: ${k.count}`).join(', ')})`;
 
 function printMask(m: MaskDecl): string {
   const kinds = m.sequence.kinds.map((k) => k.name);
@@ -143,6 +143,9 @@ function printMask(m: MaskDecl): string {
 
 const printPosition = ({ where }: Pick<Node, 'where'>, options: PrintOptions): string =>
   options.positions && where ? ` at ${JSON.stringify(where.file)}:${where.line}:${where.column}` : '';
+
+/** Attributes of a leaf besides its name. */
+function printLeafAttrs({ attrs: { name: _name, ...rest } }: Node): string { return Object.keys(rest).length ? ` ${printRecord(rest)}` : ''; }
 
 const printRecord = (attrs: Attrs): string =>
   `{${Object.entries(attrs).filter(([, v]) => v !== undefined).map(([k, v]) => `${printName(k)} = ${printAttr(v)}`).join(', ')}}`;

@@ -1,3 +1,4 @@
+import { renameDim } from './fraction.ts';
 import type { MaskKind } from './mask/expr.ts';
 import { Poly } from './poly.ts';
 import { suggest } from './spelling.ts';
@@ -15,6 +16,11 @@ export interface Kind {
   readonly count: Poly;
   /** Media rows come in images, whole, and are known before the question; text rows are asked and generated. */
   readonly media: boolean;
+  /**
+   * Of a kind some of whose rows leave the model on the way (`keep`): the kind of which this is a part. Its parts stand side by
+   * side in the sequence, and a mask knows no parts: their tokens have the position, place and image that they have anyway.
+   */
+  readonly of?: string;
 }
 
 export interface Sequence {
@@ -39,8 +45,13 @@ export const sequenceKind = (s: Sequence, name: string): Kind => {
   return k;
 };
 
+/** The kind of token that a mask sees in rows of this kind: of a part, the whole. */
+export const maskKind = (s: Sequence, name: string): string => sequenceKind(s, name).of ?? name;
 /** The kinds as the mask language knows them. */
-export const maskKinds = (s: Sequence): MaskKind[] => s.kinds.map((k) => ({ name: k.name, hasImages: k.media }));
+export const maskKinds = (s: Sequence): MaskKind[] =>
+  [...new Map(s.kinds.map((k) => [k.of ?? k.name, { name: k.of ?? k.name, hasImages: k.media }])).values()];
+/** The kinds in whose rows a mask sees one kind of token: its parts, or the kind itself. */
+export const partsOf = (s: Sequence, kind: string): Kind[] => s.kinds.filter((k) => (k.of ?? k.name) === kind);
 
 export const rowSet = (sequence: Sequence, kinds: Iterable<string>, opts: { last?: boolean; context?: boolean } = {}): RowSet => {
   const want = new Set(kinds);
@@ -66,7 +77,7 @@ export const parseRows = (all: Iterable<Sequence>, text: string): RowSet => {
 export const rowCount = (r: RowSet): Poly => {
   if (r.last) return Poly.of(1);
   const n = Poly.sum(r.kinds.map((k) => sequenceKind(r.sequence, k).count));
-  return r.context ? n.substitute(Object.fromEntries(n.variables.map((v) => [v, Poly.dim(`C${v}`)]))) : n;
+  return r.context ? n.substitute(Object.fromEntries(n.variables.map((v) => [v, Poly.dim(renameDim(v, (dim) => `C${dim}`))]))) : n;
 };
 
 export const sameRows = (a: RowSet, b: RowSet): boolean => a.sequence.name === b.sequence.name && printRows(a) === printRows(b);

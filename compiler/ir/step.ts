@@ -15,6 +15,7 @@ import type { EvalContext, Tensor, Token } from './ops/def.ts';
 import { opDef } from './ops/index.ts';
 import { describeNode } from './print.ts';
 import type { RowSet } from './rows.ts';
+import { maskKind } from './rows.ts';
 import { suggest } from './spelling.ts';
 import { printType, rowElements } from './types.ts';
 
@@ -78,7 +79,9 @@ class Step implements EvalContext {
   allows(mask: string, q: Token, k: Token): boolean {
     const { sequence, expr } = this.g.masks.get(mask)!;
     // Without text every image is a sequence of its own, and no mask speaks of two of them.
-    return (q.image === k.image || hasText(sequence)) && predicate(expr)(q, k);
+    if (q.image !== k.image && !hasText(sequence)) return false;
+    const seen = (t: Token): Token => { const kind = maskKind(sequence, t.kind); return kind === t.kind ? t : { ...t, kind }; };
+    return predicate(expr)(seen(q), seen(k));
   }
   store(state: string, x: Tensor): Tensor {
     const n = this.g.states.get(state)!;

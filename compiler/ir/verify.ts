@@ -11,10 +11,11 @@ import { ops } from './ops/index.ts';
 import { describeNode } from './print.ts';
 import type { Program } from './program.ts';
 import type { RowSet, Sequence } from './rows.ts';
-import { printRows } from './rows.ts';
+import { maskKinds, printRows } from './rows.ts';
 import { suggest } from './spelling.ts';
 import type { TensorType } from './types.ts';
 import { dtypes, printType, rowElements, sameType } from './types.ts';
+import { parseWeightFormat, weightFormats } from './weight-format.ts';
 
 /** One thing that is wrong; a full sentence, and the node that it is about. */
 export interface Problem { readonly message: string; readonly node?: Node }
@@ -39,11 +40,11 @@ export function verifyProgram(p: Program, options: { readonly pass?: string } = 
     if (name !== g.name) throw new UserError(`The graph '${g.name}' stands in its program under the name '${name}'.`);
     verify(g, options);
     for (const s of g.sequences.values()) agree(`sequence '${s.name}'`, kindsOf(s), g.name);
-    for (const n of [...g.weights.values(), ...g.states.values()]) agree(`${n.op} '${leafName(n)}'`, printType(n.type), g.name);
+    for (const n of [...g.weights.values(), ...g.states.values()]) agree(`${n.op} '${leafName(n)}'`, `${printType(n.type)}${n.attrs['format'] === undefined ? '' : ` in ${String(n.attrs['format'])}`}`, g.name);
   }
 }
 
-const kindsOf = (s: Sequence): string => s.kinds.map((k) => `${k.media ? 'media ' : ''}${k.name}: ${k.count}`).join(', ');
+const kindsOf = (s: Sequence): string => s.kinds.map((k) => `${k.media ? 'media ' : ''}${k.name}${k.of === undefined ? '' : ` of ${k.of}`}: ${k.count}`).join(', ');
 /** Words of the text form that a kind's name would be taken for. */
 const reserved = new Set(['where', 'at', 'return', 'q', 'k', 'true', 'false']);
 
@@ -78,6 +79,16 @@ function* sequenceProblems(g: Graph): Generator<Problem> {
       if (other !== undefined) yield { message: `the kind '${k.name}' belongs to sequence '${other}' and to sequence '${s.name}'; a kind belongs to one sequence.` };
       owner.set(k.name, s.name);
     }
+    yield* partProblems(s);
+  }
+}
+
+/** Parts of one kind are all media or none, and stand side by side: their rows are its rows, one part after the other. */
+function* partProblems(s: Sequence): Generator<Problem> {
+  for (const [i, k] of s.kinds.entries()) {
+    const whole = k.of ?? k.name, first = s.kinds.findIndex((x) => (x.of ?? x.name) === whole), one = s.kinds[first]!;
+    if (s.kinds.slice(first, i).some((x) => (x.of ?? x.name) !== whole)) yield { message: `the parts of the kind '${whole}' of sequence '${s.name}' must stand side by side, and '${k.name}' stands apart.` };
+    if (one.media !== k.media) yield { message: `the parts '${one.name}' and '${k.name}' of the kind '${whole}' are not both media.` };
   }
 }
 
@@ -86,8 +97,8 @@ function* maskProblems(g: Graph): Generator<Problem> {
     if (name !== m.name) yield { message: `the mask '${m.name}' stands under the name '${name}'.` };
     const s = g.sequences.get(m.sequence.name);
     if (!s || kindsOf(s) !== kindsOf(m.sequence)) { yield { message: `the mask '${name}' speaks of a sequence '${m.sequence.name}' that is not declared like that.` }; continue; }
-    const kinds = s.kinds.map((k) => k.name);
-    for (const kind of kindConstants(m.expr)) if (!kinds.includes(kind)) yield { message: `the mask '${name}' speaks of a kind '${kind}', which sequence '${s.name}' has not.${suggest(kind, kinds, 'Its kinds are')}` };
+    const kinds = s.kinds.map((k) => k.name), known = maskKinds(s).map((k) => k.name);
+    for (const kind of kindConstants(m.expr)) if (!known.includes(kind)) yield { message: `the mask '${name}' speaks of a kind '${kind}', which sequence '${s.name}' has not.${suggest(kind, known, 'Its kinds are')}` };
     const keys = kinds.flatMap((q) => kinds.map((k) => pairKey(q, k)));
     for (const [pair, is] of Object.entries(m.pairs ?? {})) {
       if (!keys.includes(pair)) yield { message: `the mask '${name}' proves something of '${pair}', which is no pair of kinds.${suggest(pair, keys, 'The pairs are')}` };
@@ -108,8 +119,17 @@ function* leafProblems(g: Graph): Generator<Problem> {
       if (op === 'input' && !(times as readonly unknown[]).includes(n.attrs['time'])) yield { node: n, message: `'${String(n.attrs['time'])}' is no time at which an input is known; the times are ${times.join(', ')}.` };
       if (op === 'input' && n.type.rows?.context) yield { node: n, message: `${printType(n.type)} are rows of the past, which only a state holds.` };
       if (op === 'weight' && n.type.rows) yield { node: n, message: `a weight has no rows, but this one is ${printType(n.type)}.` };
+      if (op === 'weight') yield* storageProblems(n);
       if (op === 'state' && (!n.type.rows?.context || n.type.rows.last)) yield { node: n, message: `a state holds all rows of the context, such as f32[text.context, 64], but this one is ${printType(n.type)}.` };
     }
+}
+
+function* storageProblems(n: Node): Generator<Problem> {
+  const other = Object.keys(n.attrs).find((a) => a !== 'name' && a !== 'format'), { format } = n.attrs;
+  if (other !== undefined) yield { node: n, message: `a weight has no attribute '${other}'; it may have 'format'.` };
+  if (format === undefined) return;
+  if (typeof format !== 'string' || !parseWeightFormat(format)) yield { node: n, message: `'${String(format)}' is no format of a weight; the formats are ${weightFormats}.` };
+  else if (n.type.dims.length < 2) yield { node: n, message: `a vector has no format of its own, and this one is ${printType(n.type)}.` };
 }
 
 function* typeProblems(g: Graph, node: Node, t: TensorType): Generator<Problem> {

@@ -4,10 +4,12 @@
  * Accuracy (measured in f32 against f64, see test/unit/wgsl-expr.test.ts): erf within 5e-7 absolute; gelu, silu, sigmoid
  * and tanh within 5e-7 of max(1, |value|). Exponents are bounded, so nothing passes through infinity on the way.
  */
+import type { ShuffleShape } from '../ir/ops/pixel-shuffle.ts';
 import type { Poly } from '../ir/poly.ts';
-import type { Storage, View } from './kernel.ts';
+import type { Storage, View, WeightMatrix } from './kernel.ts';
 import type { Lanes, Memory, RowComponent } from './printer.ts';
 import { range, rowComponents, vecType } from './printer.ts';
+import { declareTable } from './weights.ts';
 
 export type UnaryName = 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'silu' | 'relu' | 'sigmoid' | 'tanh';
 
@@ -19,13 +21,19 @@ export type ElementExpr =
   | { readonly op: 'acc'; readonly index: number }
   /**
    * Element (row, column) of a value. With `repeat`, heads of width `headDim` are each read by `group` output heads in turn;
-   * with `halves`, columns 2i and 2i+1 of a head of that size read columns i and i + size/2, as a rope's pairs lie.
+   * with `halves`, columns 2i and 2i+1 of a head of that size read columns i and i + size/2, as a rope's pairs lie; with
+   * `shuffle`, the row is a block of rows of a picture side by side (compiler/ir/ops/pixel-shuffle.ts).
    */
-  | { readonly op: 'load'; readonly view: View; readonly repeat?: { readonly group: number; readonly headDim: number }; readonly halves?: number }
+  | { readonly op: 'load'; readonly view: View; readonly repeat?: { readonly group: number; readonly headDim: number }; readonly halves?: number; readonly shuffle?: ShuffleShape }
   /** Element (column) of a weight vector that begins at element `offset` of its binding. */
   | { readonly op: 'vector'; readonly binding: string; readonly storage: Storage; readonly offset?: number }
   /** Element (column) of the table row that the row's number picks: embeddings of tokens and of positions. */
-  | { readonly op: 'gather'; readonly table: { readonly binding: string; readonly storage: Storage }; readonly rows: RowNumbers }
+  | { readonly op: 'gather'; readonly table: WeightMatrix; readonly rows: RowNumbers }
+  /**
+   * Element (column) of Σ weight(row, s) · source(map(row, s)) over `sources` columns s of an i32 value and of the weights beside it
+   * (one source and no weights: a copy). Source i ≥ 0 is row i of `from`, source i < 0 learned row −1 − i.
+   */
+  | { readonly op: 'mix'; readonly from: View; readonly map: View; readonly sources: number; readonly weights?: View; readonly learned?: { readonly binding: string; readonly storage: Storage } }
   | { readonly op: 'constant'; readonly value: number }
   | { readonly op: 'unary'; readonly fn: UnaryName; readonly x: ElementExpr }
   | { readonly op: 'add' | 'sub' | 'mul'; readonly a: ElementExpr; readonly b: ElementExpr };
@@ -51,10 +59,11 @@ export function declareElement(e: ElementExpr, memory: Memory, lanes: Lanes, wid
       return (_row, column) => v.load(e.offset ? `${column} + ${e.offset}u` : column, lanes);
     }
     case 'gather': {
-      const table = memory.vector('table', e.table.binding, e.table.storage, lanes, width);
+      const table = declareTable(memory, e.table, width, lanes);
       const number = declareRowNumber(memory, 'ids', e.rows);
-      return (row, column) => table.load(`u32(${number(row)}) * ${width}u + ${column}`, lanes);
+      return (row, column) => table(`u32(${number(row)})`, column);
     }
+    case 'mix': return declareMix(e, memory, lanes, width);
     case 'unary': {
       const x = declareElement(e.x, memory, lanes, width);
       return (row, column, acc) => `${unaryFunction(e.fn, memory, lanes)}(${x(row, column, acc)})`;
@@ -67,15 +76,35 @@ export function declareElement(e: ElementExpr, memory: Memory, lanes: Lanes, wid
   }
 }
 
-function declareLoad({ view, repeat, halves }: Extract<ElementExpr, { op: 'load' }>, memory: Memory, lanes: Lanes): ElementPrinter {
+function declareLoad({ view, repeat, halves, shuffle }: Extract<ElementExpr, { op: 'load' }>, memory: Memory, lanes: Lanes): ElementPrinter {
   const x = memory.view('x', view, lanes);
-  const each = (source: (column: string) => string): ElementPrinter => (row, column) =>
-    (lanes === 1 ? x.load(x.element(row, source(column)), 1) : `${vecType(lanes)}(${range(lanes).map((i) => x.load(x.element(row, source(`(${column} + ${i}u)`)), 1)).join(', ')})`);
+  const each = (source: (column: string) => string, sourceRow = (row: string, _column: string): string => row): ElementPrinter => (row, column) => {
+    const one = (c: string): string => x.load(x.element(sourceRow(row, c), source(c)), 1);
+    return lanes === 1 ? one(column) : `${vecType(lanes)}(${range(lanes).map((i) => one(`(${column} + ${i}u)`)).join(', ')})`;
+  };
+  if (shuffle) {
+    const { side, factor, width } = shuffle, across = side / factor;
+    const from = (row: string, c: string): string => `(((${row}) / ${across}u * ${factor}u + (${c}) / ${factor * width}u) * ${side}u + (${row}) % ${across}u * ${factor}u + (${c}) / ${width}u % ${factor}u)`;
+    const within = (c: string): string => `(${c}) % ${width}u`;
+    return width % lanes === 0 ? (row, column) => x.load(x.element(from(row, column), within(column)), lanes) : each(within, from);
+  }
   if (halves) return each((c) => `${c} / ${halves}u * ${halves}u + ${c} % ${halves}u / 2u + ${c} % 2u * ${halves / 2}u`);
   if (!repeat || repeat.group === 1) return (row, column) => x.load(x.element(row, column), lanes);
   const { group, headDim } = repeat;
   const source = (column: string): string => `((${column}) / ${group * headDim}u) * ${headDim}u + (${column}) % ${headDim}u`;
   return headDim % lanes === 0 ? (row, column) => x.load(x.element(row, source(column)), lanes) : each(source);
+}
+
+function declareMix({ from, map, sources, weights, learned }: Extract<ElementExpr, { op: 'mix' }>, memory: Memory, lanes: Lanes, width: number): ElementPrinter {
+  if (map.storage !== 'i32') throw new RangeError(`Rows are gathered by a map of i32, not of ${map.storage}.`);
+  const x = memory.view('x', from, lanes), numbers = memory.view('map', map, 1), shares = weights && memory.view('weights', weights, 1);
+  const own = learned && memory.vector('learned', learned.binding, learned.storage, lanes, width);
+  return (row, column) => range(sources).map((s) => {
+    const i = numbers.load(numbers.element(row, `${s}u`), 1), at = x.load(x.element(own ? `u32(max(${i}, 0))` : `u32(${i})`, column), lanes);
+    // Both are read, and one is taken: a load is cheaper than a branch that neighbouring rows decide otherwise.
+    const value = own ? `select(${own.load(`u32(max(-1 - ${i}, 0)) * ${width}u + ${column}`, lanes)}, ${at}, ${i} >= 0)` : at;
+    return shares ? `${shares.load(shares.element(row, `${s}u`), 1)} * ${value}` : value;
+  }).join(' + ');
 }
 
 /** A printer of a row's integer, as i32. */

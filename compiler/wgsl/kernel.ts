@@ -1,4 +1,5 @@
 import type { Poly } from '../ir/poly.ts';
+import type { QuantisedFormat } from '../ir/weight-format.ts';
 
 /**
  * What a kernel family hands to the planner: WGSL with an explicit list of bindings (group 0, in order), the workgroup's
@@ -27,6 +28,11 @@ export type GridSize = number | { readonly ceil: Poly; readonly by: number };
 
 /** Storage of a buffer's elements. `f16x2` is f16 packed in pairs into u32, for devices without `shader-f16`. */
 export type Storage = 'f32' | 'f16' | 'f16x2' | 'i32';
+export type FloatStorage = Exclude<Storage, 'i32'>;
+/** How the rows of a weight matrix lie: as elements, or quantised, which every device reads alike. */
+export type WeightStorage = FloatStorage | QuantisedFormat;
+/** A weight matrix in a buffer of its own. */
+export interface WeightMatrix { readonly binding: string; readonly storage: WeightStorage }
 
 /**
  * Where the rows of a value lie: in the allocation bound as `binding`, beginning at row `offset` (a polynomial in the

@@ -16,9 +16,9 @@ export interface FeatureChoice {
   readonly vision_feature_select_strategy: 'default' | 'full';
 }
 
-/** LLaVA: tower, projector, decoder. */
+/** LLaVA and its kin: tower, projector, decoder. */
 export interface LlavaConfig extends FeatureChoice {
-  readonly model_type: 'llava';
+  readonly model_type: 'llava' | 'llava_next' | 'llava_onevision';
   readonly vision_config: VisionConfig;
   readonly text_config: LlamaConfig;
   /** The widths that the projector joins: the tower's and the decoder's `hidden_size`. */
@@ -28,30 +28,47 @@ export interface LlavaConfig extends FeatureChoice {
   readonly multimodal_projector_bias: boolean;
   /** The id that stands in a prompt for each visual token. */
   readonly image_token_index: number;
-  /** Visual tokens of one picture. */
+  /** Rows of the tower that one of its pictures gives. */
   readonly num_visual_tokens: number;
 }
 
-/** LLaVA's tower where a config names none: CLIP ViT-L/14 at 336 px. */
-const defaultTower: JsonObject = { model_type: 'clip_vision_model', hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 24, num_attention_heads: 16, image_size: 336, patch_size: 14 };
+/** What a family's configuration class says where a config says nothing (transformers 4.46.3). */
+export interface LlavaDefaults extends FeatureChoice {
+  readonly model_type: LlavaConfig['model_type'];
+  /** The tower where a config names none; a tower without a type is of this one's. */
+  readonly vision_config: JsonObject;
+  /** The decoder likewise. */
+  readonly text_config: JsonObject;
+  readonly image_token_index: number;
+}
 
-const schema = v.object({
+/** CLIP ViT-L/14 at 336 px, with `vision_feature_layer` and `vision_feature_select_strategy` as LLaVA-1.5 has them. */
+export const clipDefaults = {
+  vision_config: { model_type: 'clip_vision_model', hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 24, num_attention_heads: 16, image_size: 336, patch_size: 14 },
+  vision_feature_layer: -2, vision_feature_select_strategy: 'default',
+  text_config: { model_type: 'llama' }, image_token_index: 32000,
+} as const;
+
+const schema = (d: LlavaDefaults) => v.object({
   projector_hidden_act: v.nullish(v.string(), 'gelu'),
   multimodal_projector_bias: v.nullish(v.boolean(), true),
-  vision_feature_layer: v.nullish(v.pipe(v.number(), v.integer()), -2),
-  vision_feature_select_strategy: v.nullish(v.picklist(['default', 'full']), 'default'),
+  vision_feature_layer: v.nullish(v.pipe(v.number(), v.integer()), d.vision_feature_layer),
+  vision_feature_select_strategy: v.nullish(v.picklist(['default', 'full']), d.vision_feature_select_strategy),
   image_token_index: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0))),
   image_token_id: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0))),
 });
 
 /** Reads the config of a LLaVA. Throws a UserError for what is missing or contradictory. */
-export function llavaConfig(json: JsonObject, where = 'config.json'): LlavaConfig {
-  const type = json['model_type'] ?? 'llava';
-  if (type !== 'llava') throw new UserError(`'model_type' of ${where} is ${JSON.stringify(type)}; expected 'llava'.`);
+export const llavaConfig = (json: JsonObject, where = 'config.json'): LlavaConfig => readLlava(json, where, { model_type: 'llava', ...clipDefaults });
+
+/** Reads what the configs of LLaVA and its kin have in common. Throws a UserError for what is missing or contradictory. */
+export function readLlava(json: JsonObject, where: string, defaults: LlavaDefaults): LlavaConfig {
+  const type = json['model_type'] ?? defaults.model_type;
+  if (type !== defaults.model_type) throw new UserError(`'model_type' of ${where} is ${JSON.stringify(type)}; expected '${defaults.model_type}'.`);
   if (Array.isArray(json['vision_feature_layer'])) throw new UserError(`'vision_feature_layer' of ${where} is a list; features of several layers side by side are not known here. Expected one layer's number.`);
-  const f = readFields(schema, json, where);
-  const vision_config = visionConfig(json['vision_config'] ? object(json['vision_config'], `'vision_config' of ${where}`) : defaultTower, `'vision_config' of ${where}`);
-  const text_config = llamaConfig(json['text_config'] ? object(json['text_config'], `'text_config' of ${where}`) : {}, `'text_config' of ${where}`);
+  const f = readFields(schema(defaults), json, where);
+  const part = (name: 'vision_config' | 'text_config'): JsonObject => (json[name] ? { model_type: defaults[name]['model_type'], ...object(json[name], `'${name}' of ${where}`) } : defaults[name]);
+  const vision_config = visionConfig(part('vision_config'), `'vision_config' of ${where}`), text_config = llamaConfig(part('text_config'), `'text_config' of ${where}`);
   const { vision_feature_layer, vision_feature_select_strategy } = f, layers = vision_config.num_hidden_layers;
   if (vision_feature_layer < -layers - 1 || vision_feature_layer > layers)
     throw new UserError(`'vision_feature_layer' of ${where} is ${vision_feature_layer}, but its tower has ${layers} layers: expected ${-layers - 1} to ${layers}, where 0 is the first layer's input and -1 the last layer's output.`);
@@ -59,9 +76,9 @@ export function llavaConfig(json: JsonObject, where = 'config.json'): LlavaConfi
   if (vision_feature_select_strategy === 'default' && !hasClassToken)
     throw new UserError(`'vision_feature_select_strategy' of ${where} is 'default', which leaves out the class token, but a ${vision_config.model_type} has none. Expected 'full'.`);
   return {
-    model_type: 'llava', vision_config, text_config, vision_hidden_size: vision_config.hidden_size, hidden_size: text_config.hidden_size,
+    model_type: defaults.model_type, vision_config, text_config, vision_hidden_size: vision_config.hidden_size, hidden_size: text_config.hidden_size,
     projector_hidden_act: checkActivation(f.projector_hidden_act, 'projector_hidden_act', where), multimodal_projector_bias: f.multimodal_projector_bias,
-    vision_feature_layer, vision_feature_select_strategy, image_token_index: f.image_token_index ?? f.image_token_id ?? 32000,
+    vision_feature_layer, vision_feature_select_strategy, image_token_index: f.image_token_index ?? f.image_token_id ?? defaults.image_token_index,
     num_visual_tokens: vision_feature_select_strategy === 'default' ? vision_config.num_patches : vision_config.num_positions,
   };
 }

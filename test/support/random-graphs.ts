@@ -3,8 +3,8 @@
  * the interpreter's results, print∘parse is the identity, a kernel gives what the interpreter gives.
  *
  * The graphs are written as an author would write them, with masks and row rules and no pruning: visual features from an
- * input or from pictures through a small tower, one or more decoder layers with their own masks and rewritten rows, grouped
- * heads, odd widths, both norms, several activations.
+ * input or from pictures through a small tower, one or more decoder layers with their own masks and rewritten rows, after some
+ * of which media rows leave, grouped heads, odd widths, both norms, several activations.
  */
 import fc from 'fast-check';
 import { GraphBuilder, Poly, allRows, printGraph, printRows, rowSet, tensorType } from '../../compiler/ir/index.ts';
@@ -31,6 +31,8 @@ export interface CaseOptions {
   readonly length?: number;
   /** Only models that a bundle can hold: pictures as the one kind of media, and the last text row's logits as the output. */
   readonly generates?: boolean;
+  /** Of media that leave on the way a share goes on, chosen at run time; none does by default. Nothing runs such a graph. */
+  readonly chooses?: boolean;
 }
 
 const isText = (t: 'q' | 'k'): MaskExpr => apply('eq', t === 'q' ? q.kind : k.kind, kind(twoKinds, 'text'));
@@ -50,7 +52,7 @@ const activations = ['silu', 'gelu', 'gelu_tanh', 'quick_gelu', 'relu'] as const
 const rewritten = fc.constantFrom('all', 'all', 'text', 'none');
 const layer = fc.record({
   norm: fc.constantFrom('rms_norm', 'layer_norm'), mask: fc.nat(2), attention: rewritten, mlp: rewritten,
-  rope: fc.boolean(), bias: fc.boolean(), gated: fc.boolean(), activation: fc.constantFrom(...activations), wide: fc.integer({ min: 1, max: 9 }),
+  leaves: fc.constantFrom('', '', '', '', 'visual', 'audio'), share: fc.constantFrom('1/2', '1/3', '9/10'), rope: fc.boolean(), bias: fc.boolean(), gated: fc.boolean(), activation: fc.constantFrom(...activations), wide: fc.integer({ min: 1, max: 9 }),
 });
 type Layer = typeof layer extends fc.Arbitrary<infer T> ? T : never;
 
@@ -61,7 +63,7 @@ const spec = (o: CaseOptions) => fc.record({
   heads: fc.record({ kv: fc.constantFrom(1, 2), group: fc.constantFrom(1, 2, 3), size: fc.constantFrom(2, 4, 6) }),
   source: fc.constantFrom<'features' | 'tower'>('features', 'tower'), featureWidth: fc.integer({ min: 1, max: 5 }), audio: o.generates ? fc.constant(false) : fc.boolean(),
   tower: fc.record({ norm: fc.constantFrom('rms_norm', 'layer_norm'), channels: fc.constantFrom(1, 3), classToken: fc.boolean(), patch: fc.constantFrom(1, 2) }),
-  wanted: o.generates ? fc.constant('text.last') : fc.constantFrom('text.last', 'text', 'all'), tied: fc.boolean(), output: o.generates ? fc.constant('logits') : fc.constantFrom('logits', 'tokens'),
+  chooses: fc.constant(o.chooses ?? false), wanted: o.generates ? fc.constant('text.last') : fc.constantFrom('text.last', 'text', 'all'), tied: fc.boolean(), output: o.generates ? fc.constant('logits') : fc.constantFrom('logits', 'tokens'),
 });
 type Spec = ReturnType<typeof spec> extends fc.Arbitrary<infer T> ? T : never;
 
@@ -137,8 +139,11 @@ function build(s: Spec): Graph {
   const parts = [m.in('embed_tokens', () => b.op('embed', [ids, table])), m.in('projector', () => m.linear(s.source === 'tower' ? tower(m, s, tokens) : b.input('features', tensorType('f32', rowSet(tokens, ['visual']), [s.featureWidth]), 'image'), s.width, true))];
   if (s.audio) parts.push(b.input('sounds', tensorType('f32', rowSet(tokens, ['audio']), [s.width]), 'image'));
   let x = b.merge(parts);
-  s.layers.forEach((l, i) => { x = m.in(`layers.${i}`, () => decoderLayer(m, l, x, tokens)); });
-  const rows = s.wanted === 'all' ? allRows(tokens) : rowSet(tokens, ['text'], { last: s.wanted === 'text.last' });
+  s.layers.forEach((l, i) => {
+    if (x.type.rows!.kinds.includes(l.leaves)) x = b.op('keep', [x], { kind: l.leaves, share: s.chooses ? l.share : '0' });
+    x = m.in(`layers.${i}`, () => decoderLayer(m, l, x));
+  });
+  const rows = s.wanted === 'all' ? x.type.rows! : rowSet(tokens, ['text'], { last: s.wanted === 'text.last' });
   const normed = m.in('norm', () => m.norm(s.layers[0]!.norm, b.select(x, rows)));
   const logits = m.in('lm_head', () => (s.tied ? b.op('linear', [normed, table]) : m.linear(normed, s.vocabulary, false)));
   b.output(s.output, s.output === 'tokens' ? b.op('argmax', [logits]) : logits);
@@ -174,9 +179,9 @@ function attend(m: Author, h: Node, rows: RowSet, mask: string, o: { rope: boole
   return b.op('attention', [query, key, value], { heads: H, kv_heads: heads.kv, scale: 1 / Math.sqrt(heads.size), mask });
 }
 
-function decoderLayer(m: Author, l: Layer, x: Node, tokens: Sequence): Node {
-  const { b, s } = m;
-  const pick = (which: string): RowSet => (which === 'text' ? rowSet(tokens, ['text']) : allRows(tokens));
+function decoderLayer(m: Author, l: Layer, x: Node): Node {
+  const { b, s } = m, all = x.type.rows!;
+  const pick = (which: string): RowSet => (which === 'text' ? rowSet(all.sequence, ['text']) : all);
   if (l.attention !== 'none') {
     const rows = pick(l.attention);
     const h = m.in('input_layernorm', () => m.norm(l.norm, x));

@@ -31,7 +31,7 @@ describe('your-first-mask.md', () => {
     return [parts.vision, parts.projector, parts.decoder, parts.head, total].map((n) => (Number(n) / 1e12).toFixed(3));
   };
 
-  test('has the snippets that it speaks of', () => { expect([...snippets(page).keys()]).toEqual(['my-model.ts', 'my-layers.ts', 'my-rule.ts', 'check.ts']); });
+  test('has the snippets that it speaks of', () => { expect([...snippets(page).keys()]).toEqual(['my-model.ts', 'my-layers.ts', 'my-rule.ts', 'my-exit.ts', 'check.ts']); });
   test('states what the mask saves', async () => {
     const mine = await openModel(path.join(folder, 'my-model.ts#Mine'));
     expect(rows(page, 'mine')).toEqual([cost(mine, 'mine')]);
@@ -41,6 +41,11 @@ describe('your-first-mask.md', () => {
     const lazy = await openModel(path.join(folder, 'my-layers.ts#Lazy'));
     expect(rows(page, 'lazy')).toEqual([cost(lazy, 'lazy')]);
     expect(rows(page, 'self')[1]).toEqual(cost(lazy, 'self'));
+  });
+  test('states what rows save that leave', async () => {
+    const brief = await openModel(path.join(folder, 'my-exit.ts#Brief'));
+    expect(rows(page, 'brief')).toEqual([cost(brief, 'brief')]);
+    expect(rows(page, 'self')[2]).toEqual(cost(brief, 'self'));
   });
   test('shows the row rule that is built in', async () => {
     const { textRows } = await import('../../models/rules.ts');

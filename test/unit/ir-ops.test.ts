@@ -177,6 +177,19 @@ describe('rows', () => {
     expect(y!.slice(24, 32)).toEqual([10, 11, 14, 15, 30, 31, 34, 35]);
     expect(y!.slice(32, 36)).toEqual([40, 41, 44, 45]);
   });
+  test('pixel_shuffle: the rows of each block side by side, line by line', () => {
+    const text = 'sequence blocks(media block: 1)\n input x: f32[patch, 2] at image\n %0 = pixel_shuffle %x {factor = 2, rows = "block"}\n return y = %0';
+    const of = (kind: string, length: number) => [0, 1].map((image) => ({ kind, image, length }));
+    const { y } = run(text, { x: Array.from({ length: 16 }, (_, i) => i) }, { patches: of('patch', 4), blocks: of('block', 1) });
+    expect(y).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+  });
+  test('gather_rows: a row of the pictures, or a learned one, by number; several with weights', () => {
+    const text = `input m: i32[visual, 1] at image\n input s: i32[visual, 2] at image\n input w: f32[visual, 2] at image\n input x: f32[patch, 2] at image\n weight "l": f32[2]
+      %0 = gather_rows %m, %x, @"l"\n %1 = gather_rows %s, %x, %w\n return y = %0, z = %1`;
+    const { y, z } = run(text, { m: [2, -1], s: [0, 3, 1, 1], w: [0.5, 0.25, 1, 1], x: [1, 2, 3, 4, 5, 6, 7, 8], l: [9, 10] }, { ...prompt, patches: [{ kind: 'patch', image: 0, length: 4 }] });
+    expect(y).toEqual([5, 6, 9, 10]);
+    close(z!, [0.5 + 1.75, 1 + 2, 6, 8]);
+  });
   test('as_rows: image by image, each in reading order', () => {
     const text = 'input x: f32[class+patch, 1] at image\n %0 = as_rows %x {rows = "visual"}\n return y = %0';
     const patches = [1, 2].flatMap((image) => [{ kind: 'class', image, length: 1 }, { kind: 'patch', image, length: 2 }]);
@@ -198,6 +211,25 @@ test('fused ops compute their body, and give each result', () => {
     %2 = result %0 {index = 2}
     return a = %0, b = %1, c = %2`;
   expect(run(text, { x: [1, -1, 2, 3], w: [1, 0, 0, 1] }, two)).toEqual({ a: [1, -1, 2, 3], b: [1, 0, 2, 3], c: [1, 0, 2, 3] });
+});
+
+test('keep of no row is a view; chosen rows are those of the parts that go on', () => {
+  const x = [10, 20, 30, 40];
+  expect(run('input x: f32[visual+text, 1] at prompt\n %0 = keep %x {kind = "visual", share = "0"} : f32[text, 1]\n return y = %0', { x })).toEqual({ y: [30, 40] });
+  expect(() => run('input x: f32[visual+text, 1] at prompt\n %0 = keep %x {kind = "visual", share = "1/3"} : f32[visual+text, 1]\n return y = %0', { x })).toThrow("which 1/3 of its 'visual' rows go on is chosen at run time");
+  const parts = `graph parts {
+    sequence tokens(media visual_1 of visual: V - floor(V/2), media visual of visual: floor(V/2), text: T)
+    mask own(tokens) = q.kind == visual && q.kind == k.kind && k.pos <= q.pos
+    input x: f32[visual_1+visual+text, 1] at prompt
+    %0 = chosen %x {rows = "visual"}
+    %1 = attention %x, %x, %x {heads = 1, kv_heads = 1, scale = 0, mask = "own"}
+    return y = %0, z = %1
+  }`;
+  const g = parseGraph(parts), layout = { tokens: [{ kind: 'visual_1', image: 0, length: 2 }, { kind: 'visual', image: 0, length: 1 }, { kind: 'text', length: 1 }] };
+  for (const n of g.nodes) covered.add(n.op);
+  const { outputs } = interpret(g, { layout, inputs: { x }, weights: new Map() });
+  // A mask sees one kind in both parts.
+  expect([...outputs].map(([name, t]) => [name, [...t.data]])).toEqual([['y', [30]], ['z', [10, 15, 20, 0]]]);
 });
 
 test('every op of the table has been tried here', () => expect([...ops.keys()].filter((name) => !covered.has(name))).toEqual([]));

@@ -24,11 +24,19 @@ function headerOf(file: string): Record<string, number[]> {
 test.each([
   ['llava-1.5-7b', 7_062_902_784],
   ['llava-1.5-13b', 13_015_864_320 + 303_507_456 + 31_467_520],
+  // Added up by hand from the configs: decoder, tower, projector, newline.
+  ['llava-next-7b', 6_738_415_616 + 303_507_456 + 20_979_712 + 4096],
+  ['llava-next-13b', 13_015_864_320 + 303_507_456 + 31_467_520 + 5120],
+  ['llava-next-mistral-7b', 7_241_732_096 + 303_507_456 + 20_979_712 + 4096],
+  // The tower has one layer of SigLIP so400m less (15,239,504): 893,618,208 and 8,030,348,832.
+  ['llava-onevision-0.5b', 494_032_768 + 412_987_248 - 15_239_504 + (1153 * 896 + 897 * 896) + 896],
+  ['llava-onevision-7b', 7_615_616_512 + 412_987_248 - 15_239_504 + (1153 * 3584 + 3585 * 3584) + 3584],
   ['vicuna-7b', 6_738_415_616],
   ['vicuna-13b', 13_015_864_320],
   ['llama-3-8b', 8_030_261_248],
   ['mistral-7b', 7_241_732_096],
   ['qwen2-0.5b', 494_032_768],
+  ['qwen2-7b', 7_615_616_512],
   ['tinyllama-1.1b', 1_100_048_384],
   ['clip-vit-l-14-336', 303_507_456],
   ['siglip-so400m-14-384', 428_225_600],
@@ -64,13 +72,14 @@ describe.each(folders)('%s', (folder) => {
 });
 
 describe('the newer layout of names', () => {
-  const newer = new Set(['lm_head.weight', 'model.language_model.layers.0.self_attn.q_proj.weight', 'model.language_model.embed_tokens.weight', 'model.vision_tower.vision_model.pre_layrnorm.weight', 'model.multi_modal_projector.linear_1.bias']);
+  const newer = new Set(['lm_head.weight', 'model.language_model.layers.0.self_attn.q_proj.weight', 'model.language_model.embed_tokens.weight', 'model.vision_tower.vision_model.pre_layrnorm.weight', 'model.multi_modal_projector.linear_1.bias', 'model.image_newline']);
   test.each([
     ['language_model.lm_head.weight', 'lm_head.weight'],
     ['language_model.model.layers.0.self_attn.q_proj.weight', 'model.language_model.layers.0.self_attn.q_proj.weight'],
     ['language_model.model.embed_tokens.weight', 'model.language_model.embed_tokens.weight'],
     ['vision_tower.vision_model.pre_layrnorm.weight', 'model.vision_tower.vision_model.pre_layrnorm.weight'],
     ['multi_modal_projector.linear_1.bias', 'model.multi_modal_projector.linear_1.bias'],
+    ['image_newline', 'model.image_newline'],
     ['language_model.model.norm.weight', undefined],
   ])('%s is %s', (older, name) => { expect(resolveTensorName(newer, older)).toBe(name); });
   test('the older names come first, and tensors that are computed are no parameters', () => {

@@ -67,9 +67,10 @@ describe('variants', () => {
       ['self', 'composite', 'ee-mllm-f:layers=0-1,3', 'shortv:layers=2', 'image-islands:window=4,layers=1']);
   });
   test.each([llava, llama])('every one works on %s', async (spec) => {
-    for (const [name, { sizes = [], needsLayers }] of Object.entries(variants)) {
-      const options = [...sizes.map((s) => `${s}=3`), ...(needsLayers ? ['layers=0,2-3'] : [])].join(',');
-      expect((await traced(spec, options ? `${name}:${options}` : name)).outputs.has('logits')).toBe(true);
+    const { layerCount } = (await loadModel(spec)) as Llava;
+    for (const { example } of Object.values(variants)) {
+      const fits = example.replace(/layers=[\d,-]+\d/, 'layers=0,2-3').replace(/k=\d+/, `k=${layerCount}`);
+      expect((await traced(spec, fits)).outputs.has('logits')).toBe(true);
     }
   });
   test('are the classes of the same name', async () => {
@@ -98,13 +99,24 @@ describe('variants', () => {
     expect(masksByLayer(trace(Object.assign(new Llama(config), { mask: composite })).graph)).toEqual(['composite', 'composite_and_slidingWindow']);
   });
   test.each([
-    ['compsite', "'compsite' is no variant. Did you mean 'composite'? Known are: self, composite, ee-mllm-f, shortv, image-islands."],
+    ['compsite', "'compsite' is no variant. Did you mean 'composite'? Known are: self, composite, ee-mllm-f, shortv, image-islands, vtw, fastv, pdrop."],
     ['shortv', "The variant 'shortv' needs the option 'layers', for example shortv:layers=0-3,8."],
     ['shortv:layers=2-9', 'Layer 9 lies outside the model: its 4 layers are 0 to 3.'],
     ['shortv:layers=x', "'x' is no layer and no range of layers; layers are written like 0-3,8."],
     ['shortv:layer=1', "The variant 'shortv' has no option 'layer'. Did you mean 'layers'? Its options are: layers."],
     ['composite:3', "'3' is no option of the variant 'composite'; options are written option=value."],
     ['image-islands', "The variant 'image-islands' needs the option 'window', for example image-islands:window=256."],
+    ['vtw', "The variant 'vtw' needs the option 'k', for example vtw:k=16."],
+    ['vtw:k=5', "The option 'k' of the variant 'vtw' is '5'; expected a number of layers from 0 to 4."],
+    ['vtw:k=2.5', "The option 'k' of the variant 'vtw' is '2.5'; expected a number of layers from 0 to 4."],
+    ['vtw:layers=1', "The variant 'vtw' has no option 'layers'. Its options are: k."],
+    ['fastv:k=2', "The variant 'fastv' needs the option 'r', for example fastv:k=2,r=0.5."],
+    ['fastv:k=2,r=1.5', "The option 'r' of the variant 'fastv' is '1.5'; expected a share from 0 to 1, such as 0.5 or 1/3."],
+    ['fastv:k=2,r=-0.5', "The option 'r' of the variant 'fastv' is '-0.5'; expected a share from 0 to 1, such as 0.5 or 1/3."],
+    ['fastv:k=2,ratio=0.5', "The variant 'fastv' has no option 'ratio'. Its options are: k, r."],
+    ['pdrop:keep=0.5', "The variant 'pdrop' needs the option 'layers', for example pdrop:layers=8,16,24,keep=0.5."],
+    ['pdrop:layers=1,4,keep=0.5', 'Layer 4 lies outside the model: its 4 layers are 0 to 3.'],
+    ['pdrop:layers=1,kep=0.5', "The variant 'pdrop' has no option 'kep'. Did you mean 'keep'? Its options are: keep, layers."],
     ['image-islands:window=0', "The option 'window' of the variant 'image-islands' is '0'; expected a whole number of at least 1."],
   ])('%s is a clear error', async (variant, message) => { await expect(loadModel(llava, { mask: variant })).rejects.toThrow(new UserError(message)); });
   test('a tower takes none', async () => { await expect(loadModel('clip-vit-l-14', { mask: 'self' })).rejects.toThrow(/ClipVisionModel takes no variants/); });

@@ -78,24 +78,26 @@ const pairsBelow = (below: number, length: number): bigint => {
 
 const countBlocks = (mask: MaskExpr, a: MaskSegment, b: MaskSegment, kinds: readonly MaskKind[], budget: Budget): bigint => {
   const expr = specialise(mask, a.kind, b.kind, kinds);
-  const tokensOf = (s: MaskSegment): Token[] => Array.from({ length: s.length }, (_, i) => ({ kind: s.kind, pos: s.start + i, index: (s.index ?? 0) + i, image: s.image }));
-  const [qs, ks] = [tokensOf(a), tokensOf(b)];
+  // Made where they are looked at: a segment may be too long for a list of its tokens.
+  const token = (s: MaskSegment, i: number): Token => ({ kind: s.kind, pos: s.start + i, index: (s.index ?? 0) + i, image: s.image });
+  const tokens = (s: MaskSegment, from: number, to: number): Token[] => Array.from({ length: to - from }, (_, i) => token(s, from + i));
   const ordinal = (s: MaskSegment): number => kinds.findIndex((x) => x.name === s.kind);
   const [qKind, kKind] = [ordinal(a), ordinal(b)];
-  const block = (tokens: Token[], kind: number, from: number, to: number): TokenBlock => ({ lo: { ...tokens[from]!, kind }, hi: { ...tokens[to - 1]!, kind } });
+  const block = (s: MaskSegment, kind: number, from: number, to: number): TokenBlock => ({ lo: { ...token(s, from), kind }, hi: { ...token(s, to - 1), kind } });
   const holds = predicate(expr);
   const count = (a0: number, a1: number, b0: number, b1: number): bigint => {
     const size = (a1 - a0) * (b1 - b0);
-    const answer = evaluateInterval(expr, block(qs, qKind, a0, a1), block(ks, kKind, b0, b1));
-    if (answer !== 'some') return answer === 'all' ? BigInt(size) : 0n;
+    const answer = evaluateInterval(expr, block(a, qKind, a0, a1), block(b, kKind, b0, b1));
+    if (answer !== 'some') return answer === 'all' ? BigInt(a1 - a0) * BigInt(b1 - b0) : 0n;
     if (size <= smallBlock) {
       if ((budget.left -= size) < 0) throw new UserError(`The pairs of the mask '${printMaskExpr(mask)}' cannot be counted: more than ${budget.limit} of them have to be evaluated one by one. Count a shorter sequence.`);
+      const qs = tokens(a, a0, a1), ks = tokens(b, b0, b1);
       let n = 0;
-      for (let i = a0; i < a1; i++) for (let j = b0; j < b1; j++) if (holds(qs[i]!, ks[j]!)) n++;
+      for (const q of qs) for (const k of ks) if (holds(q, k)) n++;
       return BigInt(n);
     }
-    if (a1 - a0 >= b1 - b0) { const mid = (a0 + a1) >> 1; return count(a0, mid, b0, b1) + count(mid, a1, b0, b1); }
-    const mid = (b0 + b1) >> 1;
+    if (a1 - a0 >= b1 - b0) { const mid = Math.floor((a0 + a1) / 2); return count(a0, mid, b0, b1) + count(mid, a1, b0, b1); }
+    const mid = Math.floor((b0 + b1) / 2);
     return count(a0, a1, b0, mid) + count(a0, a1, mid, b1);
   };
   return count(0, a.length, 0, b.length);

@@ -2,7 +2,7 @@ import type { Attr, Attrs, GraphHead, MaskDecl, PairClass } from '../graph.ts';
 import { pairKey } from '../graph.ts';
 import { staysInImage, usesAbsolutePosition } from '../mask/prove.ts';
 import type { RowSet } from '../rows.ts';
-import { maskKinds, printRows, restrictRows, sameRows, sequenceKind } from '../rows.ts';
+import { maskKind, maskKinds, printRows, restrictRows, sameRows, sequenceKind } from '../rows.ts';
 import { suggest } from '../spelling.ts';
 import { printType, tensorType } from '../types.ts';
 import type { OpDef } from './def.ts';
@@ -57,6 +57,7 @@ export const attention: OpDef = {
     }
     return tensorType(q!.dtype, q!.rows, [(v!.dims[0]! / KV) * H]);
   },
+  gathers: [1, 2],
   reads: (n, out, i, head) => (i === 0 ? out : keysRead(maskOf(n.attrs, head), out, n.inputs[i]!.type.rows!)),
   narrow: (b, n, [q, k, v], out) => {
     const m = maskOf(n.attrs, b);
@@ -69,14 +70,13 @@ export const attention: OpDef = {
   time: (n, kind, head) => {
     const m = maskOf(n.attrs, head);
     if (kind === undefined) return 'prompt';
-    const kinds = maskKinds(m.sequence);
-    const media = (k: string): boolean => kinds.some((s) => s.name === k && s.hasImages);
+    const kinds = maskKinds(m.sequence), q = maskKind(m.sequence, kind), media = sequenceKind(m.sequence, kind).media;
     // Without a text kind every image is a sequence of its own: nothing of it waits for a prompt.
     if (kinds.every((s) => s.hasImages)) return 'constant';
-    for (const k of n.inputs[1]!.type.rows!.kinds) {
-      const cls = pairClass(m, kind, k);
+    for (const part of n.inputs[1]!.type.rows!.kinds) {
+      const cls = pairClass(m, kind, part), k = maskKind(m.sequence, part);
       if (cls === 'empty' || cls === 'diagonal') continue;
-      if (kind !== k || !media(kind) || !staysInImage(m.expr, kind, kinds) || usesAbsolutePosition(m.expr, kind, k, kinds)) return 'prompt';
+      if (q !== k || !media || !staysInImage(m.expr, q, kinds) || usesAbsolutePosition(m.expr, q, k, kinds)) return 'prompt';
     }
     return 'constant';
   },

@@ -64,6 +64,8 @@ export interface OpDef {
    * by row: the same rows of every input that has rows.
    */
   reads?(node: Node, out: RowSet, i: number, head: GraphHead): RowSet | undefined;
+  /** Inputs of which an output row reads what rows there are, as an attention its keys and values: rows that have left are no loss. */
+  readonly gathers?: readonly number[];
   /** The node computed for rows `out` alone, over inputs that hold at least what `reads` says. */
   narrow?(b: GraphBuilder, node: Node, inputs: readonly Node[], out: RowSet): Node;
   /** When the op's own data (positions, masks) is known, besides its inputs, for rows of one kind. */

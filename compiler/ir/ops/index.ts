@@ -5,14 +5,17 @@ import { attention, repeatHeads } from './attention.ts';
 import type { Moves, OpDef } from './def.ts';
 import { elementwiseOps } from './elementwise.ts';
 import { fused, result } from './fused.ts';
+import { gatherRows } from './gather.ts';
+import { keepOps } from './keep.ts';
 import { linearOps } from './linear.ts';
-import { rope } from './rope.ts';
+import { pixelShuffle } from './pixel-shuffle.ts';
+import { rope, ropePart } from './rope.ts';
 import { rowOps } from './rows.ts';
 import { visionOps } from './vision.ts';
 
 /** The op table: every op of the IR, once. */
 export const ops: ReadonlyMap<string, OpDef> = new Map(
-  [...linearOps, ...elementwiseOps, rope, attention, repeatHeads, ...rowOps, ...visionOps, fused, result].map((d) => [d.name, d]),
+  [...linearOps, ...elementwiseOps, rope, ropePart, attention, repeatHeads, ...rowOps, ...keepOps, gatherRows, ...visionOps, pixelShuffle, fused, result].map((d) => [d.name, d]),
 );
 
 export function opDef(name: string): OpDef {

@@ -1,3 +1,5 @@
+import type { Node } from '../graph.ts';
+import { Poly } from '../poly.ts';
 import type { TensorType } from '../types.ts';
 import { elements, printType, rowElements, tensorType } from '../types.ts';
 import type { OpDef, Tensor } from './def.ts';
@@ -41,6 +43,31 @@ const linear: OpDef = {
     const [N, K] = w!.type.dims as [number, number];
     const bias = (b?.data ?? new Float32Array(N)) as Float32Array;
     return { type: n.type, data: multiply(x!.data as Float32Array, w!.data as Float32Array, bias, x!.data.length / K, N, K) };
+  },
+};
+
+/** The part of a weight's values. */
+const partOf = (w: Tensor, n: Node): Float32Array => {
+  const size = w.data.length / num(n.attrs, 'of'), from = num(n.attrs, 'part') * size;
+  return (w.data as Float32Array).subarray(from, from + size);
+};
+
+/** x·Wᵀ (+ b) with part `part` of the `of` equal parts of W (and b) that lie one below the other, as torch.nn.MultiheadAttention keeps them. */
+const linearPart: OpDef = {
+  name: 'linear_part', doc: 'x·Wᵀ + b with one of several equal parts of W, which lie one below the other.', arity: [2, 3], attrs: { part: 'index', of: 'count' },
+  infer: ([x, w, b], attrs) => {
+    const of = num(attrs, 'of'), rows = w!.dims[0]! / of;
+    expect(num(attrs, 'part') < of, () => `there is no part ${num(attrs, 'part')} of ${of}.`);
+    expect(w!.dims.length === 2 && !w!.rows && Number.isInteger(rows), () => `a weight of ${of} equal parts was expected, not ${printType(w!)}.`);
+    expect(!b || (!b.rows && b.dims.length === 1 && b.dims[0] === w!.dims[0]), () => `a bias of [${w!.dims[0]}] was expected, not ${printType(b!)}.`);
+    expect(!!x!.rows && x!.dims.length === 1 && w!.dims[1] === x!.dims[0], () => `a weight of [out, ${x!.dims[0]}] was expected for ${printType(x!)}, not ${printType(w!)}.`);
+    return tensorType(x!.dtype, x!.rows, [rows]);
+  },
+  counts: (n) => linear.counts(n, () => Poly.zero),
+  moves: (n) => ({ reads: n.inputs.map((x, i) => (i ? elements(x.type).div(num(n.attrs, 'of')) : elements(x.type))), writes: elements(n.type) }),
+  evaluate: (n, [x, w, b]) => {
+    const N = n.type.dims[0]!, K = w!.type.dims[1]!, bias = b ? partOf(b, n) : new Float32Array(N);
+    return { type: n.type, data: multiply(x!.data as Float32Array, partOf(w!, n), bias, x!.data.length / K, N, K) };
   },
 };
 
@@ -88,4 +115,4 @@ const layerNorm: OpDef = {
   }),
 };
 
-export const linearOps: readonly OpDef[] = [linear, rmsNorm, layerNorm];
+export const linearOps: readonly OpDef[] = [linear, linearPart, rmsNorm, layerNorm];

@@ -1,7 +1,8 @@
-import type { Attr, Attrs } from '../graph.ts';
+import type { Attr, Attrs, Node } from '../graph.ts';
 import { printRows, sameRows } from '../rows.ts';
+import type { TensorType } from '../types.ts';
 import { elements, printType } from '../types.ts';
-import type { OpDef } from './def.ts';
+import type { OpDef, Tensor } from './def.ts';
 import { expect, num } from './def.ts';
 
 /** Checks the attributes that fix the frequencies: `theta` and, if there is one, `scaling`. */
@@ -50,22 +51,39 @@ export function rotate(x: Float32Array, position: number, freq: Float64Array): v
   }
 }
 
+/** What rotated rows and their positions must be. Gives the width of a head. */
+function checkHeads([x, pos]: readonly TensorType[], attrs: Attrs): number {
+  const d = x!.dims[0]! / num(attrs, 'heads');
+  expect(Number.isInteger(d) && d % 2 === 0, () => `${printType(x!)} does not split into ${num(attrs, 'heads')} heads of even size.`);
+  expect(!!x!.rows && x!.dims.length === 1, () => `needs rows of vectors, not ${printType(x!)}.`);
+  expect(pos!.dtype === 'i32' && pos!.dims.length === 0 && !!pos!.rows && sameRows(pos!.rows, x!.rows!), () => `the positions of ${printType(x!)} must be i32[${printRows(x!.rows!)}], not ${printType(pos!)}.`);
+  checkRope(attrs);
+  return d;
+}
+/** Every head's first `rotated` channels turned by the row's position. */
+function rotateHeads(n: Node, [x, pos]: readonly Tensor[], rotated: number): Tensor {
+  const w = x!.type.dims[0]!, d = w / num(n.attrs, 'heads'), f = ropeFrequencies(rotated, n.attrs);
+  const out = Float32Array.from(x!.data);
+  for (let i = 0; i < out.length; i += d) rotate(out.subarray(i, i + rotated), pos!.data[Math.floor(i / w)]!, f);
+  return { type: n.type, data: out };
+}
+
 export const rope: OpDef = {
   name: 'rope', doc: 'Rotary position embedding of every head; the second input gives each row its position.',
   arity: 2, attrs: { heads: 'count', theta: 'number', scaling: 'any?' },
-  infer: ([x, pos], attrs) => {
-    const d = x!.dims[0]! / num(attrs, 'heads');
-    expect(Number.isInteger(d) && d % 2 === 0, () => `${printType(x!)} does not split into ${num(attrs, 'heads')} heads of even size.`);
-    expect(!!x!.rows && x!.dims.length === 1, () => `needs rows of vectors, not ${printType(x!)}.`);
-    expect(pos!.dtype === 'i32' && pos!.dims.length === 0 && !!pos!.rows && sameRows(pos!.rows, x!.rows!), () => `the positions of ${printType(x!)} must be i32[${printRows(x!.rows!)}], not ${printType(pos!)}.`);
-    checkRope(attrs);
-    return x!;
-  },
+  infer: (inputs, attrs) => { checkHeads(inputs, attrs); return inputs[0]!; },
   counts: (n) => ({ rope: elements(n.type) }),
-  evaluate: (n, [x, pos]) => {
-    const w = x!.type.dims[0]!, d = w / num(n.attrs, 'heads'), f = ropeFrequencies(d, n.attrs);
-    const out = Float32Array.from(x!.data);
-    for (let i = 0; i < out.length; i += d) rotate(out.subarray(i, i + d), pos!.data[Math.floor(i / w)]!, f);
-    return { type: n.type, data: out };
+  evaluate: (n, inputs) => rotateHeads(n, inputs, n.type.dims[0]! / num(n.attrs, 'heads')),
+};
+
+export const ropePart: OpDef = {
+  name: 'rope_part', doc: 'Rotary position embedding of the first channels of every head; the others stay as they are.',
+  arity: 2, attrs: { heads: 'count', rotated: 'count', theta: 'number', scaling: 'any?' },
+  infer: (inputs, attrs) => {
+    const d = checkHeads(inputs, attrs), rotated = num(attrs, 'rotated');
+    expect(rotated % 2 === 0 && rotated <= d, () => `of heads of ${d} channels an even number can be rotated, not ${rotated}.`);
+    return inputs[0]!;
   },
+  counts: (n) => ({ rope: elements(n.type).mul(num(n.attrs, 'heads') * num(n.attrs, 'rotated')).div(n.type.dims[0]!) }),
+  evaluate: (n, inputs) => rotateHeads(n, inputs, num(n.attrs, 'rotated')),
 };

@@ -1,6 +1,7 @@
 import type { Attrs, GraphHead } from '../graph.ts';
 import type { RowSet } from '../rows.ts';
 import { parseRows, printRows, restrictRows, rowSet, rowsWithin } from '../rows.ts';
+import type { TensorType } from '../types.ts';
 import { elements, printType, rowElements, tensorType } from '../types.ts';
 import type { EvalContext, OpDef, Tensor, Token } from './def.ts';
 import { Poly } from '../poly.ts';
@@ -18,7 +19,14 @@ function pick(x: Tensor, from: readonly Token[], to: readonly Token[], out: Floa
     if (j < from.length) out.set(x.data.subarray(j * w, (j + 1) * w), i * w);
   }
 }
-const empty = (t: { dtype: string }, n: number): Float32Array | Int32Array => (t.dtype.startsWith('f') ? new Float32Array(n) : new Int32Array(n));
+const empty = (t: { readonly dtype: string }, n: number): Float32Array | Int32Array => (t.dtype.startsWith('f') ? new Float32Array(n) : new Int32Array(n));
+
+/** The rows of `x` that its result of the given type has. */
+export function pickRows(type: TensorType, x: Tensor, ctx: EvalContext): Tensor {
+  const to = ctx.tokens(type.rows!), out = empty(type, to.length * rowElements(type));
+  pick(x, ctx.tokens(x.type.rows!), to, out);
+  return { type, data: out };
+}
 
 /** The given rows of a value: a view, no work. */
 const rows: OpDef = {
@@ -31,11 +39,7 @@ const rows: OpDef = {
   narrow: (b, _n, [x], out) => b.select(x!, out),
   counts: () => ({}),
   moves: nothing,
-  evaluate: (n, [x], ctx: EvalContext) => {
-    const to = ctx.tokens(n.type.rows!), out = empty(n.type, to.length * rowElements(n.type));
-    pick(x!, ctx.tokens(x!.type.rows!), to, out);
-    return { type: n.type, data: out };
-  },
+  evaluate: (n, [x], ctx) => pickRows(n.type, x!, ctx),
 };
 
 /** Disjoint rows put together, in the order of the sequence. */
