@@ -3,10 +3,10 @@
  * written beside it. Every later pass reads these classes and never the predicate's text.
  */
 import { UserError } from '../compiler/ir/errors.ts';
-import type { Graph, MaskDecl } from '../compiler/ir/graph.ts';
+import type { Graph, MaskDecl, PairClass } from '../compiler/ir/graph.ts';
 import { pairKey } from '../compiler/ir/graph.ts';
 import { classify, readsFuture } from '../compiler/ir/mask/prove.ts';
-import { maskKinds } from './masks.ts';
+import { maskKind, maskKinds } from '../compiler/ir/rows.ts';
 import type { Pass } from './pass.ts';
 
 export const maskAnalysis: Pass = {
@@ -23,16 +23,21 @@ export const maskAnalysis: Pass = {
 };
 
 function pairsOf(m: MaskDecl): NonNullable<MaskDecl['pairs']> {
-  const kinds = maskKinds(m.sequence);
-  return Object.fromEntries(kinds.flatMap((q) => kinds.map((k) => [pairKey(q.name, k.name), classify(m.expr, q.name, k.name, kinds)])));
+  const kinds = maskKinds(m.sequence), names = m.sequence.kinds.map((k) => k.name);
+  const classOf = (q: string, k: string): PairClass => {
+    const found = classify(m.expr, maskKind(m.sequence, q), maskKind(m.sequence, k), kinds);
+    // No row of one part is a row of another.
+    return found === 'diagonal' && q !== k ? 'empty' : found;
+  };
+  return Object.fromEntries(names.flatMap((q) => names.map((k) => [pairKey(q, k), classOf(q, k)])));
 }
 
 /** Text is generated token by token, so nobody can have read a text token that comes after its own. */
 function checkDecodable(m: MaskDecl): void {
   const kinds = maskKinds(m.sequence);
-  for (const k of m.sequence.kinds) {
-    if (k.media) continue;
-    const q = m.sequence.kinds.find((x) => readsFuture(m.expr, x.name, k.name, kinds));
+  for (const k of kinds) {
+    if (k.hasImages) continue;
+    const q = kinds.find((x) => readsFuture(m.expr, x.name, k.name, kinds));
     if (q)
       throw new UserError(
         `The mask '${m.name}' may let a '${q.name}' token read a '${k.name}' token at a later position. '${k.name}' is generated token by token, so a later one is not known yet and decoding is impossible. `

@@ -1,12 +1,9 @@
 /** What passes ask of masks, beyond the class of a pair. */
 import type { MaskDecl } from '../compiler/ir/graph.ts';
-import type { MaskKind } from '../compiler/ir/mask/expr.ts';
 import { staysInImage, usesAbsolutePosition } from '../compiler/ir/mask/prove.ts';
 import { pairClass } from '../compiler/ir/ops/attention.ts';
 import type { Sequence } from '../compiler/ir/rows.ts';
-
-/** The kinds of a sequence as masks know them. */
-export const maskKinds = (s: Sequence): MaskKind[] => s.kinds.map((k) => ({ name: k.name, hasImages: k.media }));
+import { maskKind, maskKinds, sequenceKind } from '../compiler/ir/rows.ts';
 
 /** Rows of a tower: no text, so every image is a sequence of its own. */
 export const isTower = (s: Sequence): boolean => s.kinds.every((k) => k.media);
@@ -17,10 +14,11 @@ export const isTower = (s: Sequence): boolean => s.kinds.every((k) => k.media);
  */
 export function localToImage(m: MaskDecl, q: string, keys: readonly string[]): boolean {
   if (isTower(m.sequence)) return true;
-  const kinds = maskKinds(m.sequence);
-  if (!kinds.some((k) => k.name === q && k.hasImages)) return false;
+  if (!sequenceKind(m.sequence, q).media) return false;
+  const kinds = maskKinds(m.sequence), whole = maskKind(m.sequence, q);
   return keys.every((k) => {
     const c = pairClass(m, q, k);
-    return c === 'empty' || c === 'diagonal' || (k === q && staysInImage(m.expr, q, kinds) && !usesAbsolutePosition(m.expr, q, k, kinds));
+    return c === 'empty' || c === 'diagonal'
+      || (maskKind(m.sequence, k) === whole && staysInImage(m.expr, whole, kinds) && !usesAbsolutePosition(m.expr, whole, whole, kinds));
   });
 }

@@ -15,12 +15,13 @@ import { pruneByMask } from './prune-by-mask.ts';
 import { relativeRope } from './relative-rope.ts';
 import type { Change } from './report.ts';
 import { changeOf } from './report.ts';
+import { splitKept } from './split-kept.ts';
 import type { StagePass } from './stage.ts';
 import { stage } from './stage.ts';
 import { zeroRows } from './zero-rows.ts';
 
 /** From the author's definition to the graph that is staged. */
-export const definitionPasses: readonly Pass[] = [deadCode, maskAnalysis, constants, cse, pruneByMask, zeroRows, relativeRope, demand, constants, cse, deadCode];
+export const definitionPasses: readonly Pass[] = [deadCode, splitKept, maskAnalysis, constants, cse, pruneByMask, zeroRows, relativeRope, demand, constants, cse, deadCode];
 /** What follows staging, on each entry point; then it is fused. */
 export const entryPasses: readonly Pass[] = [constants, cse, deadCode];
 
@@ -44,8 +45,8 @@ const isSame = (a: Graph, b: Graph): boolean =>
 const sameMasks = (a: Graph, b: Graph): boolean => a.masks.size === b.masks.size && [...a.masks].every(([name, m]) => b.masks.get(name) === m);
 const sameEntries = (a: Graph['outputs'], b: Graph['outputs']): boolean => a.size === b.size && [...a].every(([name, n]) => b.get(name) === n);
 
-/** Runs the passes that come before staging. */
-export const optimise = (g: Graph, onPass?: OnPass): Graph => definitionPasses.reduce((x, p) => runOne(p, x, onPass), g);
+/** Runs the passes that come before staging, and after them those that a user asked for (quantisation). */
+export const optimise = (g: Graph, onPass?: OnPass, asked: readonly Pass[] = []): Graph => [...definitionPasses, ...asked].reduce((x, p) => runOne(p, x, onPass), g);
 
 /** Cuts an optimised graph into its entry points and cleans each of them up. */
 export function stageProgram(g: Graph, onPass?: OnPass): Program {

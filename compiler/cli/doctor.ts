@@ -5,7 +5,10 @@ import pc from 'picocolors';
 import type { AdapterKind, AdapterPreference } from '../../runtime/node-adapter.ts';
 import { LAVAPIPE_ADVICE, findAdapter } from '../../runtime/node-adapter.ts';
 import { USEFUL_FEATURES } from '../../runtime/device.ts';
-import { printJson, si, table } from './output.ts';
+import { UserError } from '../ir/errors.ts';
+import { measure } from './doctor/measure.ts';
+import { exactJson, milliseconds, printJson, si, table } from './output.ts';
+import { checkWritable, writeOutput } from './write-file.ts';
 import { version } from '../version.ts';
 
 /** What one kind of adapter offers, or why it is not there. */
@@ -21,10 +24,14 @@ interface Probe {
 
 export const doctorCommand = (): Command => new Command('doctor')
   .description('List the WebGPU adapters of this machine, say which one is used and why, and what would be better.')
-  .option('--json', 'print the findings as JSON')
+  .option('--measure', "measure what our own kernels reach on the adapter in use, as a profile for eemllm flops --device")
+  .option('-o, --output <file>', 'with --measure: write the profile to this .json file')
+  .option('--json', 'print the findings (with --measure, the profile) as JSON')
   .addOption(new Option('--probe <kind>').hideHelp())
-  .action(async (options: { json?: boolean; probe?: AdapterPreference }) => {
+  .action(async (options: { json?: boolean; probe?: AdapterPreference; measure?: boolean; output?: string }) => {
     if (options.probe) { printJson(await look(options.probe)); return; }
+    if (options.measure) { await measureAdapter(options); return; }
+    if (options.output !== undefined) throw new UserError('-o writes a measured profile; it goes with --measure.');
     // A process can load one Vulkan driver, so each kind is looked at in a process of its own.
     const kinds: AdapterPreference[] = process.platform === 'linux' ? ['auto', 'hardware', 'lavapipe', 'swiftshader'] : ['auto'];
     const [chosen, ...found] = await Promise.all(kinds.map(probe));
@@ -32,6 +39,24 @@ export const doctorCommand = (): Command => new Command('doctor')
     process.stdout.write(report(chosen!, found));
     if (chosen!.error) process.exitCode = 1;
   });
+
+/** Measures the adapter in use; nothing is written unless all went well. */
+async function measureAdapter({ output, json }: { output?: string; json?: boolean }): Promise<void> {
+  if (output !== undefined) {
+    if (!output.endsWith('.json')) throw new UserError(`-o ${output}: a device profile is a .json file, and --device knows one by that ending.`);
+    await checkWritable(output);
+  }
+  const adapter = await findAdapter(), { profile, runs } = await measure(adapter), text = exactJson(profile);
+  if (output !== undefined) await writeOutput(output, text);
+  if (json) { process.stdout.write(text); return; }
+  const rows = runs.map((r, i) => [r.work, milliseconds(r.seconds * 1e3), i < 2 ? si(r.rate, 'FLOP/s') : si(r.rate, 'B/s')]);
+  process.stdout.write([
+    `${adapter.name} (${adapter.kind}), eemllm ${version}; toggles ${adapter.toggles.join(', ')}`, '', table(['', 'time', 'rate'], rows), '',
+    'Arithmetic is f32 in all of them; the fastest of five rounds counts.',
+    ...(adapter.software ? ['This is a software adapter: only ratios mean something, also of what a roofline makes of these figures.'] : []),
+    ...(output === undefined ? ['With -o FILE.json this becomes a profile for eemllm flops --device.'] : [`Written to ${output}; use it with eemllm flops --device ${output}.`]),
+  ].join('\n') + '\n');
+}
 
 async function look(kind: AdapterPreference): Promise<Probe> {
   try {

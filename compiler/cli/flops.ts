@@ -1,57 +1,70 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { conventions } from '../cost/conventions.ts';
+import type { MathType } from '../cost/device-profiles.ts';
+import { deviceProfiles, mathTypes } from '../cost/device-profiles.ts';
+import { compiled } from '../cost/storage.ts';
 import { trace } from '../frontend/trace.ts';
-import { splitVariants } from '../../models/index.ts';
-import { conventionNamed, costFormula } from '../../passes/flops.ts';
+import { splitVariants, takesRules } from '../../models/index.ts';
+import { conventionNamed } from '../../passes/flops.ts';
 import { UserError } from '../ir/errors.ts';
+import type { Graph } from '../ir/graph.ts';
+import { deviceOf } from './device.ts';
+import type { By } from './flops/costs.ts';
+import { bys, variantCost } from './flops/costs.ts';
+import { formulaLatex, formulaText } from './flops/formulas.ts';
+import { jsonOf } from './flops/json.ts';
+import type { Head } from './flops/report.ts';
+import { report } from './flops/report.ts';
+import type { PromptFlags } from './image-size.ts';
+import { pictureSizes, promptSizes } from './image-size.ts';
 import { findModel } from './model.ts';
-import { counting, percent, printJson, si, table } from './output.ts';
+import { counting, printJson } from './output.ts';
 
-interface Flags { visual: number; text: number; images: number; compare?: string; convention: string; checkpoint?: string; formula?: boolean; json?: boolean }
+interface Flags extends PromptFlags {
+  generate: number; compare?: string; convention: string; by: By; device?: string; math?: MathType; dtype: 'f32' | 'f16'; attention: 'fused' | 'unfused';
+  checkpoint?: string; formula?: boolean; latex?: boolean; json?: boolean;
+}
 
 export const flopsCommand = (): Command => new Command('flops')
-  .description('What one prefill of a model costs, read off its graph: the baseline beside variants. No weights are needed.')
+  .description('What a prompt costs in a model, read off its graph: the baseline beside variants. No weights are needed.')
   .argument('<model>', 'file.ts#Export, a built-in name (llava-1.5-7b, …), a checkpoint folder or a config.json')
-  .option('--visual <n>', 'visual tokens', counting('--visual'), 576)
+  .option('--visual <n>', 'visual tokens (576 by default)', counting('--visual'))
   .option('--text <n>', 'text tokens', counting('--text'), 64)
-  .option('--images <n>', 'pictures that the visual tokens are', counting('--images', 1), 1)
+  .option('--images <n>', 'pictures that the visual tokens are (1 by default)', counting('--images', 1))
+  .option('--image <WxH>', "a picture of this size in pixels, by the model's own tiling, in place of --visual; may be given several times", pictureSizes)
+  .option('--generate <n>', 'tokens that are decoded after the prompt, one by one', counting('--generate'), 0)
   .option('--compare <variants>', "variants side by side, the first is the baseline: self,composite,ee-mllm-f:layers=0-15,…; 'self' and the model itself by default")
   .option('--convention <name>', `how FLOPs are counted: ${Object.keys(conventions).join(', ')}`, 'exact')
+  .addOption(new Option('--by <what>', 'what the rows of the tables are; entry points are vision, prefill and decode').choices(bys).default('part'))
+  .option('--device <name>', `add time at best and memory: ${Object.keys(deviceProfiles).join(', ')}, or a profile in a .json file (eemllm doctor --measure)`)
+  .addOption(new Option('--math <type>', 'arithmetic whose peak the device gives (f16 by default, where the profile has it)').choices(mathTypes))
+  .addOption(new Option('--dtype <dtype>', 'storage of the weight matrices; all else is f32, as compiled').choices(['f32', 'f16']).default('f16'))
+  .addOption(new Option('--attention <kind>', 'fused: scores never go to memory; unfused: they do').choices(['fused', 'unfused']).default('fused'))
   .option('--checkpoint <dir>', 'take the config from this folder')
-  .option('--formula', 'print the cost as a polynomial in V (visual) and T (text)')
+  .option('--formula', 'print the FLOPs as formulas in V (visual), T (text), G (generated) and tiles')
+  .option('--latex', 'print the formulas alone, as an aligned block for LaTeX')
   .option('--json', 'print as JSON, FLOPs as exact integers')
-  .addHelpText('after', `\nConventions:\n${Object.values(conventions).map((c) => `  ${c.name.padEnd(16)} ${c.says}`).join('\n')}\n\nMedia stand before text in the prompt; a mask that is neither causal nor full is counted pair by pair.`)
+  .addHelpText('after', `\nConventions (of FLOPs; bytes, time and memory are those of the program that is compiled):\n${Object.values(conventions).map((c) => `  ${c.name.padEnd(16)} ${c.says}`).join('\n')}\n\nMedia stand before text in the prompt; a mask that is neither causal nor full is counted pair by pair.`)
   .action(async (spec: string, flags: Flags) => {
-    if (flags.visual + flags.text === 0) throw new UserError('A prompt of no visual and no text tokens costs nothing; give --visual or --text.');
-    const source = await findModel(spec, flags.checkpoint), convention = conventionNamed(flags.convention);
-    const names = flags.compare ? splitVariants(flags.compare) : [...new Set(['self', source.ownVariant])];
-    const sizes = { dims: { V: flags.visual, T: flags.text }, images: flags.images };
-    const costs = names.map((name) => {
-      const formula = costFormula(trace(source.create(name)).graph, convention);
-      return { name, formula, cost: formula.at(sizes) };
-    });
-    if (flags.json) {
-      printJson({
-        model: source.name, convention: convention.name, visual: flags.visual, text: flags.text, images: flags.images,
-        variants: costs.map(({ name, formula, cost }) => ({ name, parts: cost.parts, decoder: cost.decoder, total: cost.total, ...(flags.formula ? { formula: Object.fromEntries(Object.entries(formula.parts).map(([p, x]) => [p, x.toString()])) } : {}) })),
-      });
-      return;
-    }
-    process.stdout.write(report(source.name, flags, convention.says, costs));
+    const source = await findModel(spec, flags.checkpoint), convention = conventionNamed(flags.convention), device = deviceOf(flags);
+    const own = source.create(), alone = flags.compare === undefined && !takesRules(own); // a tower has one form, and no rules to vary
+    const names = flags.compare !== undefined ? splitVariants(flags.compare) : alone ? [source.ownVariant] : [...new Set(['self', source.ownVariant])];
+    const models = names.map((name) => { const model = alone ? own : source.create(name); return { name, model, graph: trace(model).graph }; });
+    const { visual, text, images, tiles } = promptSizes(models[0]!, flags, 576);
+    if (visual + text === 0) throw new UserError('A prompt of no visual and no text tokens costs nothing; give --visual or --text.');
+    const sizes = { dims: { V: visual, T: text }, images, tiles, generate: flags.generate };
+    const memory = { storage: compiled[flags.dtype], attention: flags.attention === 'fused' ? 'fused' as const : 'apart' as const };
+    const costs = models.map(({ name, graph }) => variantCost(name, graph, { sizes, convention, by: flags.by, memory, ...(device && { device }) }));
+    const head: Head = {
+      model: source.name, convention, by: flags.by, ...(device && { device }),
+      prompt: hasText(models[0]!.graph) ? `${visual} visual and ${text} text tokens${images > 1 ? ` in ${images} images` : ''}${tiles !== images ? `, ${tiles} tiles` : ''}${flags.generate ? `, ${flags.generate} generated` : ''}` : `${tiles} picture${tiles > 1 ? 's' : ''}`,
+      stored: flags.dtype === 'f32' ? 'all numbers f32' : 'matrices f16, all else f32',
+      scores: flags.attention === 'fused' ? 'never go to memory' : 'go to memory',
+    };
+    if (flags.json) printJson(jsonOf(head, sizes, costs, flags));
+    else if (flags.latex) process.stdout.write(formulaLatex(head, costs));
+    else process.stdout.write(report(head, costs) + (flags.formula ? `\n${formulaText(head, costs)}` : ''));
   });
 
-function report(model: string, flags: Flags, says: string, costs: readonly { name: string; formula: ReturnType<typeof costFormula>; cost: ReturnType<ReturnType<typeof costFormula>['at']> }[]): string {
-  const base = costs[0]!.cost;
-  const rows: [string, (c: typeof base) => bigint][] = [
-    ['vision tower', (c) => c.parts.vision], ['projector', (c) => c.parts.projector], ['decoder', (c) => c.parts.decoder],
-    ['  visual rows', (c) => c.decoder.visual], ['  text rows', (c) => c.decoder.text], ['  attention scores', (c) => c.decoder.scores],
-    ['head', (c) => c.parts.head], ['total', (c) => c.total],
-  ];
-  const cell = (c: typeof base, f: (c: typeof base) => bigint, first: boolean): string => (first ? si(f(c)) : `${si(f(c))}  ${percent(f(c), f(base))}`);
-  const lines = [
-    `${model}, ${flags.visual} visual and ${flags.text} text tokens; FLOPs, convention ${flags.convention}: ${says}`, '',
-    table(['', ...costs.map((c) => c.name)], rows.map(([label, f]) => [label, ...costs.map((c, i) => cell(c.cost, f, i === 0))])),
-  ];
-  if (flags.formula) for (const { name, formula } of costs) lines.push('', `${name}:`, ...Object.entries(formula.parts).map(([p, x]) => `  ${p} = ${x.toString()}`));
-  return lines.join('\n') + '\n';
-}
+/** False for a tower by itself. */
+const hasText = (g: Graph): boolean => [...g.sequences.values()].some((s) => s.kinds.some((k) => !k.media));

@@ -11,9 +11,11 @@ const paths: readonly (readonly [Part, RegExp])[] = [
   ['head', /(^|\.)lm_head(\.|$)/],
 ];
 
+/** What paths say, each looked at once. */
+const named = new Map<string, Part | undefined>();
 export function partOf(n: Node): Part {
-  const named = paths.find(([, path]) => path.test(n.path))?.[0];
-  return named ?? (isPerImage(n.type.rows) ? 'vision' : 'decoder');
+  if (!named.has(n.path)) named.set(n.path, paths.find(([, path]) => path.test(n.path))?.[0]);
+  return named.get(n.path) ?? (isPerImage(n.type.rows) ? 'vision' : 'decoder');
 }
 
 /** True for ops that only name rows: they belong to no part. */

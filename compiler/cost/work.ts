@@ -2,7 +2,8 @@
  * The work of a graph, read off the op table node by node: counts by class (`CountClass`), each a polynomial in the
  * graph's dims. Conventions (conventions.ts) say what of it is a FLOP.
  *
- * Rows of a tower are those of one picture, so their work is taken `images` times, a dim like the others.
+ * Rows of a tower are those of one picture, so their work is taken `tiles` times, a dim like the others: the pictures that
+ * the tower sees. An image of any resolution is one image to masks and several tiles to the tower.
  */
 import type { Graph, GraphHead, Node } from '../ir/graph.ts';
 import type { CountClass, Counts } from '../ir/ops/def.ts';
@@ -19,7 +20,8 @@ export interface NodeWork {
 /** Counts the query-key pairs of an attention. */
 export type Pairs = (attention: Node, head: GraphHead) => Poly;
 
-export const images = Poly.dim('images');
+/** How many pictures the vision tower sees. */
+export const tiles = Poly.dim('tiles');
 
 /** The work of every op of a graph. */
 export const work = (g: Graph, pairs: Pairs = admittedPairs): NodeWork[] => g.nodes.map((node) => ({ node, counts: countsOf(node, g, pairs) }));
@@ -31,7 +33,7 @@ export function countsOf(n: Node, head: GraphHead, pairs: Pairs = admittedPairs)
   if (old) return old;
   let masked = false;
   let counts = opDef(n.op).counts(n, (a) => { masked = true; return pairs(a, head); });
-  if (isPerImage(n.type.rows)) counts = mapCounts(counts, (p) => p.mul(images));
+  if (isPerImage(n.type.rows)) counts = mapCounts(counts, (p) => p.mul(tiles));
   if (!masked) known.set(n, counts);
   return counts;
 }

@@ -55,7 +55,8 @@ export function rowsBefore(whole: RowSet, part: RowSet): Poly {
   return part.last && !whole.last ? start.add(rowCount({ ...part, last: false, context: whole.context })).sub(1) : start;
 }
 
-export function planMemory(g: Graph, sizes: Sizes, entryDims: Readonly<Record<string, number>> = {}): MemoryPlan {
+/** `pictures`: how many pictures a tower sees in one step; its rows are those of one. */
+export function planMemory(g: Graph, sizes: Sizes, entryDims: Readonly<Record<string, number>> = {}, pictures = 1): MemoryPlan {
   const users = new Map<Node, Node[]>();
   for (const n of g.nodes) for (const i of n.inputs) users.set(i, [...(users.get(i) ?? []), n]);
   const order = new Map(g.nodes.map((n, i) => [n, i]));
@@ -88,7 +89,8 @@ export function planMemory(g: Graph, sizes: Sizes, entryDims: Readonly<Record<st
 
   const allocations: Allocation[] = [];
   const places = new Map<Node, Place>();
-  const sizeOf = (n: Node): number => Math.max(4, Math.ceil(bytes(n.type).substitute(entryDims).at(sizes) / 4) * 4);
+  const inTower = ({ type: { rows } }: Node): boolean => !!rows && rows.sequence.kinds.every((k) => k.media);
+  const sizeOf = (n: Node): number => Math.max(4, Math.ceil((bytes(n.type).substitute(entryDims).at(sizes) * (inTower(n) ? pictures : 1)) / 4) * 4);
   const allocate = (n: Node): Allocation => {
     const a: Allocation = { id: allocations.length, bytes: sizeOf(n), offset: 0, first: writtenAt(n), last: writtenAt(n), values: [n] };
     allocations.push(a);

@@ -4,15 +4,17 @@ import { expect, test } from 'vitest';
 import { resolvePairs } from '../../compiler/cost/resolve.ts';
 import { addCounts, mapCounts, work } from '../../compiler/cost/work.ts';
 import type { Graph, Node, RowSet, Segment, StepResult } from '../../compiler/ir/index.ts';
-import { Session, maskOf } from '../../compiler/ir/index.ts';
+import { Session, maskKind, maskOf, partsOf } from '../../compiler/ir/index.ts';
 import { evaluate } from '../../compiler/ir/mask/eval.ts';
 import type { CountClass, Counts, Token } from '../../compiler/ir/ops/def.ts';
 import { isView } from '../../compiler/cost/parts.ts';
 import { maskAnalysis } from '../../passes/mask-analysis.ts';
 import { optimise, stageProgram } from '../../passes/pipeline.ts';
+import { splitKept } from '../../passes/split-kept.ts';
 import { caseOf } from '../support/golden.ts';
 import { randomCase } from '../support/random-graphs.ts';
 import type { Case } from '../support/random-graphs.ts';
+import { decodable, standing } from '../support/standing.ts';
 
 type Numbers = Partial<Record<CountClass, number>>;
 /** What one op does, from its values alone: no polynomial, no class of a mask. */
@@ -34,30 +36,21 @@ function countedBy(g: Graph, run: (watch: (n: Node, elements: number) => void) =
       const { expr, sequence } = maskOf(n.attrs, g), heads = Number(n.attrs['heads']), tower = sequence.kinds.every((k) => k.media);
       const keys = tokens(n.inputs[1]!.type.rows!);
       let pairs = 0;
-      for (const q of tokens(n.type.rows!)) for (const k of keys) if ((!tower || q.image === k.image) && evaluate(expr, q, k)) pairs++;
+      const seen = (t: Token): Token => ({ ...t, kind: maskKind(sequence, t.kind) });
+      for (const q of tokens(n.type.rows!)) for (const k of keys) if ((!tower || q.image === k.image) && evaluate(expr, seen(q), seen(k))) pairs++;
       add('scores', pairs * (n.inputs[0]!.type.dims[0]! + n.type.dims[0]!));
       add('softmax', pairs * heads);
     } else if (classOf[n.op]) add(classOf[n.op]!, elements);
-    else expect(isView(n) || ['zeros', 'broadcast', 'row_number', 'repeat_heads', 'patches', 'store'].includes(n.op), n.op).toBe(true);
+    else expect(isView(n) || ['zeros', 'broadcast', 'row_number', 'repeat_heads', 'patches', 'store', 'chosen'].includes(n.op), n.op).toBe(true);
   }
   return out;
 }
 
 /** The formulas of a graph at given sizes; classes that count nothing are left out. */
 function formulaAt(g: Graph, dims: Readonly<Record<string, number>>): Numbers {
-  const counts = work(g).map((w) => w.counts).reduce<Counts>(addCounts, {}), at = resolvePairs(g, { ...dims, images: dims['images'] ?? 1 });
+  const counts = work(g).map((w) => w.counts).reduce<Counts>(addCounts, {}), at = resolvePairs(g, { ...dims, tiles: 1 });
   return Object.fromEntries(Object.entries(mapCounts(counts, (p) => p)).map(([cls, p]) => [cls, Number(p!.evaluate(at))] as const).filter(([, n]) => n));
 }
-
-/** A case with its prompt in the standing layout: each medium in one image, then text. */
-const standing = fc.record({ c: randomCase(), V: fc.integer({ min: 0, max: 5 }), A: fc.integer({ min: 0, max: 3 }), T: fc.integer({ min: 1, max: 5 }) }).map(({ c, V, A, T }) => {
-  const g = c.graph, patches = g.sequences.get('patches'), has = (kind: string): boolean => g.sequences.get('tokens')!.kinds.some((k) => k.name === kind);
-  const rows = patches ? patches.kinds.reduce((n, k) => n + k.count.at({}), 0) : V, sounds = has('audio') && !patches ? A : 0;
-  const prompt: Segment[] = [...(rows ? [{ kind: 'visual', image: 0, length: rows }] : []), ...(sounds ? [{ kind: 'audio', image: 1, length: sounds }] : []), { kind: 'text', length: T }];
-  const towers: Parameters<typeof caseOf>[2] = patches ? { pictures: [{ kind: 'tile', length: 1 }], patches: patches.kinds.map((k) => ({ kind: k.name, length: k.count.at({}) })) } : {};
-  return { c: caseOf(g, prompt, towers), V: rows, A: sounds, T };
-});
-const decodable = (c: Case): boolean => { try { maskAnalysis.run(c.graph); return true; } catch { return false; } };
 
 test('definitions and optimised graphs, at random sizes', () => {
   fc.assert(fc.property(standing, ({ c, V, A, T }) => {
@@ -66,6 +59,22 @@ test('definitions and optimised graphs, at random sizes', () => {
       const inputs = Object.fromEntries(Object.entries(c.inputs).filter(([name]) => g.inputs.has(name)));
       const counted = countedBy(g, (watch) => new Session(c.weights).extend(g, { layout: c.layout, inputs, watch: (n, v) => watch(n, v.data.length) }));
       expect(formulaAt(g, { V, A, T })).toEqual(counted);
+    }
+  }), { numRuns: Number(process.env['PASS_RUNS'] ?? 100) });
+});
+
+test('rows that are chosen on the way: the formulas of what is left, at random sizes', () => {
+  const chosen = fc.record({ c: randomCase({ chooses: true }), V: fc.integer({ min: 0, max: 9 }), A: fc.integer({ min: 0, max: 4 }), T: fc.integer({ min: 1, max: 5 }) });
+  fc.assert(fc.property(chosen, ({ c, V, A, T }) => {
+    fc.pre(decodable(c));
+    const g = splitKept.run(c.graph), tokens = g.sequences.get('tokens')!, patches = g.sequences.get('patches');
+    const dims = { V: patches ? patches.kinds.reduce((n, k) => n + k.count.at({}), 0) : V, A: patches ? 0 : A, T };
+    const prompt = ['visual', 'audio', 'text'].flatMap((kind, image) => partsOf(tokens, kind).map((k): Segment => ({ kind: k.name, length: k.count.at(dims), ...(kind === 'text' ? {} : { image }) })));
+    const towers: Parameters<typeof caseOf>[2] = patches ? { pictures: [{ kind: 'tile', length: 1 }], patches: patches.kinds.map((k) => ({ kind: k.name, length: k.count.at({}) })) } : {};
+    const { layout, inputs, weights } = caseOf(g, prompt.filter((x) => x.length), towers);
+    for (const made of [g, maskAnalysis.run(g), optimise(g)]) {
+      const counted = countedBy(made, (watch) => new Session(weights).extend(made, { layout, inputs: Object.fromEntries(Object.entries(inputs).filter(([name]) => made.inputs.has(name))), watch: (n, v) => watch(n, v.data.length) }));
+      expect(formulaAt(made, dims)).toEqual(counted);
     }
   }), { numRuns: Number(process.env['PASS_RUNS'] ?? 100) });
 });

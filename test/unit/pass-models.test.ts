@@ -1,5 +1,7 @@
 /** The model definitions with the fixtures' small configs, staged and run step by step beside themselves. */
 import { readFileSync } from 'node:fs';
+import { inLayers } from 'eemllm';
+import { allRows, visualShare } from 'eemllm/models';
 import { describe, expect, test } from 'vitest';
 import { trace } from '../../compiler/frontend/trace.ts';
 import type { Segment } from '../../compiler/ir/index.ts';
@@ -13,7 +15,13 @@ import { optimise, stageProgram } from '../../passes/pipeline.ts';
 import { caseOf } from '../support/golden.ts';
 import { StagedRun } from '../support/run-program.ts';
 
-const variants = { self: Llava, composite: EeMllm, 'composite in some layers': eeMllmF([0]), 'frozen in some layers': shortV([1]), islands: llavaOfIslands(3) };
+/** VTW (arXiv 2405.05803). */
+class Withdrawn extends Llava { override keep = inLayers([1], visualShare(0), allRows); }
+class CompositeWithdrawn extends EeMllm { override keep = inLayers([2], visualShare(0), allRows); }
+const variants = {
+  self: Llava, composite: EeMllm, 'composite in some layers': eeMllmF([0]), 'frozen in some layers': shortV([1]), islands: llavaOfIslands(3),
+  'visual rows leave': Withdrawn, 'composite, and visual rows leave': CompositeWithdrawn,
+};
 
 describe.each(['llava-clip-llama-a', 'llava-siglip-qwen2-a'])('%s', (folder) => {
   const config = llavaConfig(JSON.parse(readFileSync(new URL(`../fixtures/${folder}/config.json`, import.meta.url), 'utf8')));
@@ -28,6 +36,9 @@ describe.each(['llava-clip-llama-a', 'llava-siglip-qwen2-a'])('%s', (folder) => 
     run.say(scaled, [rows + 5, 2 * rows + 7]);
     expect(run.worst).toBeLessThan(1e-4);
     const prefill = program.graphs.get('prefill')!, visual = prefill.nodes.filter((n) => n.type.rows!.kinds.includes('visual') && !n.type.rows!.context);
-    if (name === 'composite' || name === 'islands') expect(visual).toEqual([]);
+    if (name === 'composite' || name === 'islands' || name === 'composite, and visual rows leave') expect(visual).toEqual([]);
+    // After the layer at which they leave nothing is held of them either.
+    const held = [...prefill.states].filter(([, s]) => s.type.rows!.kinds.includes('visual')).map(([state]) => /layers\.(\d+)/.exec(state)?.[1]);
+    if (name.endsWith('visual rows leave')) expect(new Set(held)).toEqual(new Set(name.startsWith('composite') ? ['0', '1'] : ['0']));
   });
 });

@@ -25,6 +25,7 @@ test('after every pass the graph is shown, with what it took off', () => {
   stageProgram(optimise(small(), (pass, _g, { before, after }) => seen.push(`${pass}: ops ${before.ops} > ${after.ops}, flops ${after.flops}, bytes ${after.bytes}`)), (pass) => seen.push(pass));
   expect(seen.join('\n')).toMatchInlineSnapshot(`
     "dead-code: ops 2 > 2, flops 32*T + 32*V + 16*pairs(m:text>text) + 16*pairs(m:text>visual) + 16*pairs(m:visual>text) + 16*pairs(m:visual>visual), bytes 80*T + 80*V + 64
+    split-kept: ops 2 > 2, flops 32*T + 32*V + 16*pairs(m:text>text) + 16*pairs(m:text>visual) + 16*pairs(m:visual>text) + 16*pairs(m:visual>visual), bytes 80*T + 80*V + 64
     mask-analysis: ops 2 > 2, flops 16*T*V + 8*T^2 + 40*T + 48*V, bytes 80*T + 80*V + 64
     constants: ops 2 > 2, flops 16*T*V + 8*T^2 + 40*T + 48*V, bytes 80*T + 80*V + 64
     cse: ops 2 > 2, flops 16*T*V + 8*T^2 + 40*T + 48*V, bytes 80*T + 80*V + 64

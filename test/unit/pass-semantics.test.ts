@@ -10,6 +10,7 @@ import { maskAnalysis } from '../../passes/mask-analysis.ts';
 import type { Pass } from '../../passes/pass.ts';
 import { pruneByMask } from '../../passes/prune-by-mask.ts';
 import { relativeRope } from '../../passes/relative-rope.ts';
+import { splitKept } from '../../passes/split-kept.ts';
 import { zeroRows } from '../../passes/zero-rows.ts';
 import { randomCase } from '../support/random-graphs.ts';
 import { farthest, outputsOf, runnable } from '../support/run-case.ts';
@@ -20,7 +21,7 @@ const before: Record<string, readonly Pass[]> = {
 };
 
 describe('on random graphs, the result stays the same after', () => {
-  for (const pass of [constants, cse, deadCode, demand, pruneByMask, zeroRows, relativeRope]) {
+  for (const pass of [constants, cse, deadCode, demand, splitKept, pruneByMask, zeroRows, relativeRope]) {
     test(pass.name, () => {
       fc.assert(fc.property(randomCase(), (c) => {
         fc.pre(runnable(c));

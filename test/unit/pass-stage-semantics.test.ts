@@ -9,6 +9,7 @@ import { demand } from '../../passes/demand.ts';
 import { maskAnalysis } from '../../passes/mask-analysis.ts';
 import { pruneByMask } from '../../passes/prune-by-mask.ts';
 import { relativeRope } from '../../passes/relative-rope.ts';
+import { splitKept } from '../../passes/split-kept.ts';
 import { stage } from '../../passes/stage.ts';
 import { zeroRows } from '../../passes/zero-rows.ts';
 import type { Case } from '../support/random-graphs.ts';
@@ -21,7 +22,7 @@ const runs = { numRuns: Number(process.env['PASS_RUNS'] ?? 60) };
 const pipelines: Record<string, readonly ((g: Graph) => Graph)[]> = {
   'mask analysis alone': [maskAnalysis.run],
   'mask analysis and relative rope': [maskAnalysis.run, relativeRope.run],
-  'all passes': [maskAnalysis.run, constants.run, cse.run, pruneByMask.run, zeroRows.run, demand.run, relativeRope.run, constants.run, cse.run],
+  'all passes': [splitKept.run, maskAnalysis.run, constants.run, cse.run, pruneByMask.run, zeroRows.run, demand.run, relativeRope.run, constants.run, cse.run],
 };
 
 /** Tokens after which a turn may end: after text, and with no image to come that somebody looks ahead for. */

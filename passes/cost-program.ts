@@ -1,0 +1,34 @@
+/** A traced model as the programs whose cost is asked for: cut into entry points, and as it is compiled, fused into kernels. */
+import { conventions } from '../compiler/cost/conventions.ts';
+import type { Convention } from '../compiler/cost/conventions.ts';
+import type { ProgramCostOptions } from '../compiler/cost/program-cost.ts';
+import { ProgramCost } from '../compiler/cost/program-cost.ts';
+import { settled } from '../compiler/cost/settle.ts';
+import type { Graph } from '../compiler/ir/graph.ts';
+import type { Program } from '../compiler/ir/program.ts';
+import { program } from '../compiler/ir/program.ts';
+import { byTile } from './by-tile.ts';
+import { counted } from './flops.ts';
+import { fuse } from './fuse.ts';
+import { stageProgram } from './pipeline.ts';
+
+/** The entry points of a traced model, with the work that a convention counts. Throws a UserError for a model that cannot be staged. */
+export const countedProgram = (model: Graph, convention: Convention): Program => stageProgram(counted(model, convention, { staged: true }));
+/** Every entry point with its ops fused, as its kernels run. */
+export const fuseProgram = (p: Program): Program => program([...p.graphs.values()].map((g) => fuse.run(g)));
+
+/** What `eemllm compile` makes of a traced model: what somebody reads, towers tile by tile where an image is several. */
+export const compiledProgram = (model: Graph): Program => fuseProgram(byTile(countedProgram(model, exact)));
+const exact = conventions['exact']!;
+
+export interface ModelCosts {
+  /** Each op by itself, with the work that the convention counts. */
+  readonly ops: ProgramCost;
+  /** Kernels as they are compiled, with the work that they do whatever the convention: for bytes, time and memory. */
+  readonly kernels: ProgramCost;
+}
+
+/** What a traced model costs, entry point by entry point. */
+export function modelCosts(model: Graph, convention: Convention, options: ProgramCostOptions = {}): ModelCosts {
+  return { ops: new ProgramCost(countedProgram(model, convention), settled(convention, model), options), kernels: new ProgramCost(compiledProgram(model), exact, options) };
+}
