@@ -8,6 +8,8 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   run: async () => (await import('./run.ts')).runCommand(),
   serve: async () => (await import('./serve.ts')).serveCommand(),
   flops: async () => (await import('./flops.ts')).flopsCommand(),
+  sweep: async () => (await import('./sweep.ts')).sweepCommand(),
+  report: async () => (await import('./report.ts')).reportCommand(),
   opt: async () => (await import('./opt.ts')).optCommand(),
   verify: async () => (await import('./verify.ts')).verifyCommand(),
   inspect: async () => (await import('./inspect.ts')).inspectCommand(),

@@ -2,11 +2,13 @@
 import { InvalidArgumentError } from 'commander';
 import Table from 'cli-table3';
 
-/** JSON on standard output; integers beyond 2⁵³ stay exact as bare digits. */
-export function printJson(value: unknown): void {
+/** JSON with a last newline; integers beyond 2⁵³ stay exact as bare digits. */
+export function exactJson(value: unknown): string {
   const marked = JSON.stringify(value, (_k, v: unknown) => (typeof v === 'bigint' ? `\u0000${v}\u0000` : v), 2);
-  process.stdout.write(marked.replace(/"\\u0000(-?\d+)\\u0000"/g, '$1') + '\n');
+  return marked.replace(/"\\u0000(-?\d+)\\u0000"/g, '$1') + '\n';
 }
+/** `exactJson` on standard output. */
+export const printJson = (value: unknown): void => { process.stdout.write(exactJson(value)); };
 
 /** A table without vertical lines; the first column reads left, numbers read right. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -40,3 +42,5 @@ export const number = (what: string, low: number, high: number) => (text: string
 };
 /** For options that may be given several times. */
 export const collect = (value: string, previous: string[] = []): string[] => [...previous, value];
+/** How a model's matrices are stored: `f16`, or `int4:group=32 and f16`. */
+export const precisionOf = ({ dtype, quantised }: { readonly dtype: string; readonly quantised?: string | undefined }): string => (quantised === undefined ? dtype : `${quantised} and ${dtype}`);

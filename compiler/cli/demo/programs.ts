@@ -50,7 +50,7 @@ export const costOf = (source: ModelSource, mask: Mask, visual: number, text: nu
 
 /** Bytes that the fused kernels of `vision` and `prefill` read and write for a prompt, weights included. */
 export function bytesOf({ compiled: { entries } }: Built, visual: number, text: number): number {
-  const dims = { V: visual, T: text, CV: visual, CT: text, images: 1 };
+  const dims = { V: visual, T: text, CV: visual, CT: text, tiles: 1 };
   return [entries.vision, entries.prefill].reduce((sum, g) => {
     if (!g) return sum;
     const { weights, read, written } = traffic(g);
