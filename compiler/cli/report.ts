@@ -1,8 +1,8 @@
-import { mkdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { Command, Option } from 'commander';
 import { builtinConfig, splitVariants, takesRules } from '../../models/index.ts';
 import { conventionNamed } from '../../passes/flops.ts';
+import { makeFolder } from '../bundle/safetensors-writer.ts';
 import { conventions } from '../cost/conventions.ts';
 import type { MathType } from '../cost/device-profiles.ts';
 import { deviceProfiles, mathTypes } from '../cost/device-profiles.ts';
@@ -90,7 +90,7 @@ const usual = { text: 64, generate: 1, convention: 'exact', device: 'rtx-4090' }
 
 async function writeFigures(folder: string, figures: readonly Figure[]): Promise<void> {
   const { default: sharp } = await import('sharp');
-  await mkdir(folder, { recursive: true }).catch((cause: unknown) => { throw new UserError(`The folder ${folder} cannot be made for the figures (${(cause as NodeJS.ErrnoException).code}). Choose another one with --figures.`, undefined, { cause }); });
+  await makeFolder(folder).catch((cause: unknown) => { throw new UserError(`The folder ${folder} cannot be made for the figures (${(cause as NodeJS.ErrnoException).code}). Choose another one with --figures.`, undefined, { cause }); });
   for (const f of figures) {
     const svg = standalone(f);
     await writeOutput(join(folder, `${f.id}.svg`), svg);
