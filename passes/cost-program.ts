@@ -28,7 +28,11 @@ export interface ModelCosts {
   readonly kernels: ProgramCost;
 }
 
-/** What a traced model costs, entry point by entry point. */
+/** What a traced model costs, entry point by entry point. Either is worked out when it is asked for. */
 export function modelCosts(model: Graph, convention: Convention, options: ProgramCostOptions = {}): ModelCosts {
-  return { ops: new ProgramCost(countedProgram(model, convention), settled(convention, model), options), kernels: new ProgramCost(compiledProgram(model), exact, options) };
+  let ops: ProgramCost | undefined, kernels: ProgramCost | undefined;
+  return {
+    get ops() { return (ops ??= new ProgramCost(countedProgram(model, convention), settled(convention, model), options)); },
+    get kernels() { return (kernels ??= new ProgramCost(compiledProgram(model), exact, options)); },
+  };
 }

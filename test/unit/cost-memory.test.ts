@@ -6,7 +6,7 @@ import { compiled, uniform } from '../../compiler/cost/storage.ts';
 import { trace } from '../../compiler/frontend/trace.ts';
 import { openModel } from '../../compiler/load-model.ts';
 import { planMemory } from '../../compiler/schedule/memory.ts';
-import { countedProgram, fuseProgram } from '../../passes/cost-program.ts';
+import { compiledProgram, countedProgram, fuseProgram } from '../../passes/cost-program.ts';
 
 const exact = conventions['exact']!;
 const programOf = async (model: string, variant: string) => fuseProgram(countedProgram(trace((await openModel(model)).create(variant)).graph, exact));
@@ -59,4 +59,14 @@ test('a tower by itself has weights and an arena', async () => {
   const p = fuseProgram(countedProgram(trace((await openModel('clip-vit-l-14-336')).create()).graph, exact)), need = memoryNeed(p, { dims: {} }, uniform(32));
   expect([need.weights, need.kvCache, need.visualMemory]).toEqual([4n * (303_507_456n - 2n * 1024n), 0n, 0n]);
   expect(need.arena).toBeGreaterThan(4 * 577 * 1024);
+});
+
+test('a tower that sees an image as tiles runs tile by tile: its arena is that of one, the rows of all tiles are kept for the image', async () => {
+  const p = compiledProgram(trace((await openModel('llava-next-7b')).create()).graph);
+  const need = (tiles: number) => memoryNeed(p, { dims: { V: 576 * tiles, T: 64 }, tiles }, uniform(16)), [one, five] = [need(1), need(5)];
+  expect(one.entries.map((e) => e.entry)).toEqual(['tile', 'vision', 'prefill', 'decode']);
+  const arena = (n: typeof one, entry: string): number => n.entries.find((e) => e.entry === entry)!.arena;
+  expect(arena(five, 'tile')).toBe(arena(one, 'tile'));
+  expect(arena(five, 'prefill')).toBeGreaterThan(4 * arena(one, 'prefill'));
+  expect(five.visualMemory).toBe(5n * one.visualMemory);
 });

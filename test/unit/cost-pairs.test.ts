@@ -4,6 +4,7 @@ import { admittedPairs, allPairs } from '../../compiler/cost/pairs.ts';
 import { resolvePairs } from '../../compiler/cost/resolve.ts';
 import { traffic } from '../../compiler/cost/traffic.ts';
 import { Poly, parseGraph, printGraph } from '../../compiler/ir/index.ts';
+import { countPairs, parseMaskExpr } from '../../compiler/ir/mask/index.ts';
 import { maskAnalysis } from '../../passes/mask-analysis.ts';
 
 const attend = (mask: string, q = 'visual+text', k = 'visual+text') => maskAnalysis.run(parseGraph(`graph g {
@@ -74,4 +75,12 @@ test('traffic: views and row data move nothing, a store its new rows, a table th
   const { weights, read, written } = traffic(g);
   expect([weights, read, written].map(String)).toEqual(['32*T + 128', '68*T', '96*T']);
   expect(printGraph(g)).toContain('store');
+});
+
+test('segments may be too long for a list of their tokens: what is settled in blocks is exact, what is not is a sentence', () => {
+  const kinds = [{ name: 'text', hasImages: false }], segment = { kind: 'text', image: -1, start: 0, length: 1e9 };
+  const far = parseMaskExpr('k.pos <= q.pos && q.pos - k.pos < 2147483647', kinds), near = parseMaskExpr('k.pos <= q.pos && q.pos - k.pos < 3', kinds);
+  const half = { ...segment, start: 1e9, index: 1e9 };
+  expect(countPairs(far, [half], [segment], kinds)).toBe(10n ** 18n);
+  expect(() => countPairs(near, [segment], [segment], kinds, 10_000)).toThrow(/cannot be counted: more than 10000 of them have to be evaluated one by one\. Count a shorter sequence\./);
 });
