@@ -1,6 +1,6 @@
 /** The Q-Former of BLIP-2 (arXiv 2301.12597) and InstructBLIP, with the tensor names of Hugging Face's `Blip2QFormerModel`. */
 import type { Dim, Given, Integers, Mask, Tensor } from 'eemllm';
-import { Embedding, LayerNorm, Linear, Model, Module, attention, embeddings, ids, mask, merge, position, sequence } from 'eemllm';
+import { Embedding, LayerNorm, Linear, Model, Module, attention, embeddings, ids, index, mask, merge, sequence } from 'eemllm';
 import { activation } from './activations.ts';
 import type { QFormerConfig } from './config/qformer.ts';
 import { qFormerConfig } from './config/qformer.ts';
@@ -72,7 +72,7 @@ class QFormerEmbeddings extends Module<QFormerConfig> {
   position_embeddings = new Embedding(this.cfg, 'max_position_embeddings', 'hidden_size');
   forward(ids: Integers<'word'>): Hidden<'word'> {
     const words = this.word_embeddings.forward(ids);
-    return words.add(this.position_embeddings.forward(position(words)));
+    return words.add(this.position_embeddings.forward(index(words)));
   }
 }
 

@@ -45,7 +45,8 @@ export class ProgramCost {
     this.entries = [...program.graphs.keys()];
     this.ops = [...program.graphs].flatMap(([entry, g]) => {
       const run = runOf(entry, g);
-      for (const n of g.nodes) if (n.op === 'attention') for (const p of openPairs(n, g)) this.open.set(run.openDim(p.dim), { pairs: run.asked(p), at: run.at });
+      // A convention that takes whole rectangles asks no mask.
+      if (convention.pairs === 'admitted') for (const n of g.nodes) if (n.op === 'attention') for (const p of openPairs(n, g)) this.open.set(run.openDim(p.dim), { pairs: run.asked(p), at: run.at });
       const step = ({ flops, traffic: t }: Step): Step =>
         ({ flops: run.counted(convention) ? run.closed(flops) : Poly.zero, traffic: { weights: run.closed(t.weights).mul(run.times), read: run.closed(t.read), written: run.closed(t.written) } });
       return opCosts(g, convention, { entry, held, ...(memory && { memory }) })

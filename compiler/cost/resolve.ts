@@ -61,7 +61,8 @@ function lastOf(segments: readonly MaskSegment[], n: number): MaskSegment[] {
 
 /** The value of such a dim: pairs that the predicate admits, at dims of the graph. */
 export function countOpen(p: OpenPairs, dims: Dims, images: number): bigint {
-  const s = p.mask.sequence, size = (rows: RowSet): number => rowCount(rows).at(dims);
+  // A share of rows may be no whole number; tokens are.
+  const s = p.mask.sequence, size = (rows: RowSet): number => Number(rowCount(rows).nearest(dims));
   const layout = standingLayout(s, (kind) => size(rowSet(s, [kind], { context: p.key.context })), images);
   const of = (kind: string): MaskSegment[] => layout.flatMap((x) => (x.kind === kind ? [{ ...x, kind: maskKind(s, kind) }] : []));
   return countPairs(p.mask.expr, lastOf(of(p.query.kinds[0]!), size(p.query)), of(p.key.kinds[0]!), maskKinds(s));

@@ -34,14 +34,18 @@ const schema = v.object({
   hidden_act: v.nullish(v.string(), 'gelu_new'),
   layer_norm_eps: v.nullish(positive, 1e-5),
   qk_layernorm: v.nullish(v.boolean(), false),
+  rope_scaling: v.nullish(v.unknown()),
+  tie_word_embeddings: v.nullish(v.boolean(), false),
 });
 
 /** Reads the config of a Phi decoder. Throws a UserError for what is missing or contradictory. */
 export function phiConfig(json: JsonObject, where = 'config.json'): PhiConfig {
   const type = json['model_type'] ?? 'phi';
   if (type !== 'phi') throw new UserError(`'model_type' of ${where} is ${JSON.stringify(type)}; expected 'phi'.`);
-  const { partial_rotary_factor, qk_layernorm, ...f } = readFields(schema, json, where);
+  const { partial_rotary_factor, qk_layernorm, rope_scaling, tie_word_embeddings, ...f } = readFields(schema, json, where);
   if (qk_layernorm) throw new UserError(`'qk_layernorm' of ${where} is true; norms of queries and keys are not known here. Expected false.`);
+  if (tie_word_embeddings) throw new UserError(`'tie_word_embeddings' of ${where} is true; a Phi has a head of its own, with a bias. Expected false.`);
+  if (rope_scaling !== null && rope_scaling !== undefined) throw new UserError(`'rope_scaling' of ${where} is ${JSON.stringify(rope_scaling)}; stretched rotary embeddings of a Phi are not known here. Expected null.`);
   const head = share(f.hidden_size, f.num_attention_heads, ['hidden_size', 'num_attention_heads'], where), kv = f.num_key_value_heads ?? f.num_attention_heads;
   share(f.num_attention_heads, kv, ['num_attention_heads', 'num_key_value_heads'], where);
   const rotary_dim = Math.floor(head * partial_rotary_factor);

@@ -19,10 +19,7 @@ export const parameterCounts: Section = {
     exact('TinyLlama-1.1B', 1_100_048_384, 'tinyllama-1.1b'),
     exact('SmolLM2-135M (tied)', 134_515_008, 'smollm2-135m'),
     exact('SmolVLM-256M (untied head, vision 512/16, pixel-shuffle 4, connector without bias)', 256_484_928, 'smolvlm-256m'),
-    {
-      check: 'Phi-2 (parallel block, biases everywhere)', published: 2_779_683_840, unit: 'parameters', kind: 'counted', tolerance: 'exact',
-      ours: { why: 'there is no definition of Phi: it rotates a part of each head, and no op here does.' },
-    },
+    exact('Phi-2 (parallel block, biases everywhere)', 2_779_683_840, 'phi-2'),
     {
       check: 'Mamba-2.8B (tied, d_inner 5120, state 16, conv 4, dt_rank 160)', published: 2_768_345_600, unit: 'parameters', kind: 'counted', tolerance: 'exact',
       ours: { why: 'there is no definition of Mamba: it needs a selective scan and a causal depth-wise convolution, and no op here is either.' },

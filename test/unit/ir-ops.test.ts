@@ -37,6 +37,13 @@ describe('linear algebra and norms', () => {
     close(y!, [1 - 3 + 10, 12 + 20, -1 - 1 + 10, 0 + 20]);
     close(z!, [-2, 12, -2, 0]);
   });
+  test('linear_part: the rows of the whole product that belong to a part', () => {
+    const text = 'input x: f32[text, 2] at prompt\n weight "w": f32[6, 2]\n weight "b": f32[6]\n %0 = linear %x, @"w", @"b"\n %1 = linear_part %x, @"w", @"b" {part = 1, of = 3}\n return y = %0, z = %1';
+    const { y, z } = run(text, { x: [1, 2, -1, 3], w: [1, 0, 0, 1, 1, 1, 2, -1, 3, 3, 0, 2], b: [1, 2, 3, 4, 5, 6] }, two);
+    close(z!, [...y!.slice(2, 4), ...y!.slice(8, 10)]);
+    expect(() => run(text.replace('part = 1, of = 3', 'part = 1, of = 4'), {}, two)).toThrow('a weight of 4 equal parts was expected, not f32[6, 2].');
+    expect(() => run(text.replace('part = 1, of = 3', 'part = 3, of = 3'), {}, two)).toThrow('there is no part 3 of 3.');
+  });
   test.each([[1, 1, 1], [3, 5, 7], [2, 4, 1], [5, 9, 2], [4, 6, 8]])('linear at the edges of its blocks: %i rows, %i columns, %i deep', (rows, N, K) => {
     const x = Array.from({ length: rows * K }, (_, i) => (i * 7) % 11 - 5), w = Array.from({ length: N * K }, (_, i) => (i * 5) % 13 - 6), b = Array.from({ length: N }, (_, i) => i);
     const { y } = run(`input x: f32[text, ${K}] at prompt\n weight "w": f32[${N}, ${K}]\n weight "b": f32[${N}]\n %0 = linear %x, @"w", @"b"\n return y = %0`, { x, w, b }, { tokens: [{ kind: 'text', length: rows }] });
@@ -61,6 +68,14 @@ describe('linear algebra and norms', () => {
     const { y, z } = run(text, { x: [...x, ...x] });
     close(y!, [...x, ...turned(1)]);
     close(z!, [...x, ...turned(2)]);
+  });
+  test('rope_part: the first channels of each head as rope turns a head of that width, the others as they are', () => {
+    const text = 'input x: f32[text, 12] at prompt\n %p = row_number() {of = "position", rows = "text"}\n %0 = rope_part %x, %p {heads = 2, rotated = 4, theta = 100}\n return y = %0';
+    const whole = 'input x: f32[text, 8] at prompt\n %p = row_number() {of = "position", rows = "text"}\n %0 = rope %x, %p {heads = 2, theta = 100}\n return y = %0';
+    const x = Array.from({ length: 24 }, (_, i) => Math.sin(i + 1)), head = (i: number): number[] => x.slice(6 * i, 6 * i + 4);
+    const turned = run(whole, { x: [0, 1, 2, 3].flatMap(head) }, two).y!;
+    close(run(text, { x }, two).y!, [0, 1, 2, 3].flatMap((i) => [...turned.slice(4 * i, 4 * i + 4), ...x.slice(6 * i + 4, 6 * i + 6)]));
+    expect(() => run(text.replace('rotated = 4', 'rotated = 8'), { x }, two)).toThrow('of heads of 6 channels an even number can be rotated, not 8.');
   });
   test('rope with the scaling of Llama 3: high frequencies stay, low ones slow down, those between are mixed', () => {
     const scaling = '{type = "llama3", factor = 8, low_freq_factor = 1, high_freq_factor = 4, original_max_position_embeddings = 100}';

@@ -38,6 +38,7 @@ test.each([
   ['qwen2-0.5b', 494_032_768],
   ['qwen2-7b', 7_615_616_512],
   ['tinyllama-1.1b', 1_100_048_384],
+  ['phi-2', 2_779_683_840],
   ['clip-vit-l-14-336', 303_507_456],
   ['siglip-so400m-14-384', 428_225_600],
 ])('%s has %i parameters', (name, count) => { expect(countParameters(builtin(name))).toBe(count); });

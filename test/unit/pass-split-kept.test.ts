@@ -1,8 +1,11 @@
 /** Rows that leave on the way: what is left of a graph, and that it is all that is left. */
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
+import type { JsonObject } from 'eemllm';
 import { Fraction, inLayers } from 'eemllm';
 import { Llava, allRows, applyVariant, llavaConfig, published, visualShare } from 'eemllm/models';
 import { describe, expect, test } from 'vitest';
+import { compile } from '../../compiler/compile.ts';
 import { admittedPairs } from '../../compiler/cost/pairs.ts';
 import { pairRules } from '../../compiler/cost/pair-rules.ts';
 import { resolvePairs } from '../../compiler/cost/resolve.ts';
@@ -134,6 +137,16 @@ describe('on models', () => {
   test('an author may say it as well', () => {
     class Own extends Llava { override keep = inLayers([2], visualShare(0.4), allRows); }
     expect(printGraph({ ...trace(new Own(config)).graph, name: 'Llava' })).toBe(printGraph(graphOf('fastv:k=2,r=0.6')));
+  });
+  test('a choice at run time cannot be compiled, leaving for good can', () => {
+    const small = llavaConfig(JSON.parse(readFileSync('test/fixtures/llava-clip-llama-a/config.json', 'utf8')) as JsonObject);
+    const compiled = (variant: string) => {
+      const model = new Llava(small);
+      applyVariant(model, variant);
+      return compile(trace(model).graph, { name: 'small', type: 'llava', variant, dtype: 'f32', maxVisual: 16, maxText: 8, targets: ['software'] });
+    };
+    expect(() => compiled('fastv:k=1,r=0.5')).toThrow(/The variant 'fastv:k=1,r=0\.5' cannot be compiled, since it chooses at run time which 'visual' rows go on and no kernel chooses rows yet; what it costs can be computed with eemllm flops\.$/);
+    expect([...compiled('vtw:k=1').entries.decode!.states.keys()].length).toBeGreaterThan(0);
   });
   test('K layers are dense for papers; exactly, rows that leave get no further than keys and values of the last of them', () => {
     const h = 4096n, m = 11008n, n = 100n, kept = 30n, T = 10n, full = n + T, less = kept + T;
