@@ -4,6 +4,7 @@ import path from 'node:path';
 import type { JsonObject, Model, ModelClass } from './dsl/index.ts';
 import { UserError, createModel, suggest } from './dsl/index.ts';
 import { loadModelFile, namesModelFile } from './frontend/load.ts';
+import { withMarkTokens } from './mark-tokens.ts';
 import { applyVariant } from '../models/variants.ts';
 import { builtinConfig, builtinNames, familyOf } from '../models/families.ts';
 
@@ -86,7 +87,7 @@ function readConfig(file: string, spec: string): JsonObject {
     return existsSync(other) ? readObject(other) : undefined;
   };
   const preprocessor = beside('preprocessor_config.json') ?? beside('processor_config.json')?.['image_processor'], tokenizer = beside('tokenizer_config.json');
-  return { ...(preprocessor !== undefined && { preprocessor_config: preprocessor }), ...(tokenizer && { tokenizer_config: tokenizer }), ...config };
+  return withMarkTokens({ ...(preprocessor !== undefined && { preprocessor_config: preprocessor }), ...(tokenizer && { tokenizer_config: tokenizer }), ...config }, path.dirname(file), file);
 }
 
 function readObject(file: string): JsonObject {

@@ -22,8 +22,14 @@ export function tilingOf(model: Model, maxTiles?: number): Tiling | undefined {
 export function roomForPictures(model: Model): number {
   const rule = ruleOf(model), { imageLayout } = model.constructor as ModelClass;
   if (!rule || !imageLayout) return usualVisual;
-  const square = { width: 1, height: 1 }, sizes: readonly PictureSize[] = rule.rule === 'any_resolution' ? rule.image_grid_pinpoints.map(([height, width]) => ({ height, width })) : [square];
-  return Math.max(usualVisual, ...sizes.map((size) => imageLayout(model.cfg as never, size, 1).visual));
+  return largest(rule).reduce((most, size) => Math.max(most, imageLayout(model.cfg as never, size, 1).visual), usualVisual);
+}
+
+/** Pictures of which one takes the most rows: a square makes the most tiles of a grid; else any that leaves out lines of padding may, where larger ones are scaled down. */
+function largest(rule: TilingRule): PictureSize[] {
+  if (rule.rule === 'tile_grid') return [{ width: 1, height: 1 }];
+  const patch = rule.tile_size / rule.patches_per_side, lines = (side: number): number[] => Array.from({ length: Math.round(side / patch) }, (_, i) => Math.round((i + 1) * patch));
+  return rule.image_grid_pinpoints.flatMap(([height, width]) => [...lines(height).map((h) => ({ width, height: h })), ...lines(width).map((w) => ({ width: w, height }))]);
 }
 
 const ruleOf = (model: Model): TilingRule | undefined => (model.constructor as ModelClass).tiling?.(model.cfg as never);

@@ -5,9 +5,9 @@ import type { Idefics3Config } from './config/idefics3.ts';
 
 /**
  * The layout of a picture (`static imageLayout`). Each tile is an image by itself to the masks, as text stands between them. Of
- * that text (`markedTiles`), a line break is one token, and so are the two after the last row together.
+ * that text (`markedTiles`), a line break is one token.
  */
 export function idefics3Layout({ tiles, num_visual_tokens }: Pick<Idefics3Config, 'tiles' | 'num_visual_tokens'>, size: PictureSize): ImageLayout {
   const { rows, columns } = tileGrid(tiles, size), cut = rows * columns;
-  return { tiles: cut + 1, images: cut + 1, visual: (cut + 1) * num_visual_tokens, text: cut * (1 + tiles.row_col_tokens) + rows + 2 + tiles.global_img_tokens };
+  return { tiles: cut + 1, images: cut + 1, visual: (cut + 1) * num_visual_tokens, text: cut * (1 + tiles.row_col_tokens) + (rows && rows - 1 + tiles.blank_line_tokens) + 2 + tiles.global_img_tokens };
 }

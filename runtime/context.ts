@@ -6,6 +6,7 @@
  */
 import { RuntimeError } from './errors.ts';
 import type { Manifest } from './manifest.ts';
+import type { RowSources } from './tiling/visual-rows.ts';
 
 export type SequenceDecl = Manifest['sequences'][number];
 
@@ -66,6 +67,15 @@ export interface ImageInput {
   readonly data: Float32Array;
   /** Rows that it takes in the prompt. */
   readonly rows: number;
+  /** Pictures that the tower sees of it, one after the other in `data`; absent for one. */
+  readonly tiles?: number;
+  /** Which rows of its tiles its own are gathered from, where they are not just those of one picture. */
+  readonly sources?: RowSources;
+  /**
+   * What stands for it in a prompt with so many images: text, and images in turn. Absent for an image that stands for itself.
+   * Sessions take what it gives; `Model.items` asks for it.
+   */
+  inPrompt?(images: number): readonly (string | ImageInput)[];
 }
 
 export const isImage = (x: PromptItem): x is ImageInput => typeof x !== "number";

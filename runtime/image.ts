@@ -52,7 +52,11 @@ export function preprocess(image: RawImage, config: Preprocessor, label = 'The i
   return normalise(fit(toPixels(image, label), config), config);
 }
 
-function toPixels({ width, height, data }: RawImage, label: string): Pixels {
+/**
+ * The samples of a picture, RGB.
+ * @throws RuntimeError `image` when it has no pixels, is too large, or its data does not fit its size.
+ */
+export function toPixels({ width, height, data }: RawImage, label = 'The image'): Pixels {
   checkImageSize(width, height, label);
   const channels = data.length / (width * height);
   if (channels !== 3 && channels !== 4) {
@@ -102,6 +106,13 @@ function cropAxis(size: number, crop: number): { from: number; to: number; lengt
   return size >= crop
     ? { from: Math.floor((size - crop) / 2), to: 0, length: crop }
     : { from: 0, to: Math.ceil((crop - size) / 2), length: size };
+}
+
+/** Pictures of one size that are normalised, one after the other. */
+export function normaliseAll(pictures: readonly Pixels[], config: Preprocessor): Float32Array {
+  const out = pictures.map((p) => normalise(p, config).data), all = new Float32Array(out.reduce((n, x) => n + x.length, 0));
+  out.forEach((x, i) => { all.set(x, i * x.length); });
+  return all;
 }
 
 /** (x · rescale - mean) / std, each step rounded to float32 as numpy rounds it. Interleaved in, channel after channel out. */

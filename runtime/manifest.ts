@@ -5,7 +5,7 @@
 import * as v from 'valibot';
 
 /** The version this runtime reads. A change that an older loader would misread raises it. */
-export const schemaVersion = 1;
+export const schemaVersion = 2;
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const name = v.pipe(v.string(), v.minLength(1));
@@ -17,6 +17,23 @@ const file = v.pipe(v.string(), v.regex(/^(?!.*(^|\/)\.\.?(\/|$))[A-Za-z0-9_][A-
 const polynomial = v.pipe(v.string(), v.regex(/^[-+*^/0-9A-Za-z_ ]+$/, 'a polynomial such as "2*V + T" was expected'));
 /** A number, or ⌈polynomial / by⌉. */
 const grid = v.union([count, v.strictObject({ ceil: polynomial, by: v.pipe(v.number(), v.integer(), v.minValue(1)) })]);
+
+const size = v.pipe(v.number(), v.integer(), v.minValue(1));
+/** How a picture of any size becomes pictures of the tower's size: the rules of runtime/tiling. */
+const tiling = v.variant('rule', [
+  /** An overview and tiles, whose rows are gathered to the rows of one image. */
+  v.strictObject({
+    rule: v.literal('any_resolution'), tile_size: size, patches_per_side: size, image_grid_pinpoints: v.pipe(v.array(v.tuple([size, size])), v.minLength(1)), max_tiles: v.optional(size),
+    /** A picture is cut only where it is the prompt's one image. */
+    alone: v.boolean(),
+    /** Most tiles of an image, the overview among them. */
+    most: size,
+  }),
+  /** A grid of tiles and the whole picture in one, each an image of its own with marks in the text before it. */
+  v.strictObject({
+    rule: v.literal('tile_grid'), tile_size: size, do_resize: v.boolean(), longest_edge: size, do_image_splitting: v.boolean(), fake_image_token: name, global_image_token: name,
+  }),
+]);
 
 const fileEntry = v.strictObject({ file, bytes: count, sha256 });
 
@@ -31,10 +48,17 @@ const kind = v.strictObject({
 });
 const sequence = v.strictObject({ name, kinds: v.array(kind) });
 
+/** How the rows of a weight lie (docs/bundle.md has the bits): plain numbers, or words of codes with their scales behind them. */
+const weightFormat = v.variant('kind', [
+  v.strictObject({ kind: v.picklist(['f32', 'f16', 'int8']) }),
+  /** `group`: elements of a row that share a scale; `symmetric`: without an offset of their own. */
+  v.strictObject({ kind: v.literal('int4'), group: v.picklist([32, 64, 128]), symmetric: v.boolean() }),
+]);
+
 /** How a buffer comes to be. */
 const buffer = v.variant('kind', [
-  /** Tensors of the weight files one after the other, at byte offsets. */
-  v.strictObject({ kind: v.literal('weight'), bytes: count, parts: v.array(v.strictObject({ tensor: name, offset: count, bytes: count })) }),
+  /** Tensors of the weight files one after the other, at byte offsets, in one format. */
+  v.strictObject({ kind: v.literal('weight'), bytes: count, format: weightFormat, parts: v.array(v.strictObject({ tensor: name, offset: count, bytes: count })) }),
   /** Rotary angles: cos and sin of position × frequency, f32 `[positions, frequencies, 2]`. */
   v.strictObject({ kind: v.literal('rope'), bytes: count, positions: count, frequencies: v.array(v.number()) }),
   /** Values within one step; they share the buffer as their lifetimes allow. */
@@ -42,7 +66,7 @@ const buffer = v.variant('kind', [
   /** What outlives a step: KV cache and visual memory. Row slots of each kind begin at the sum of the capacities before it. */
   v.strictObject({ kind: v.literal('state'), bytes: count, rowBytes: count, sequence: name, kinds: v.array(name) }),
   /** Written by the caller before a step. */
-  v.strictObject({ kind: v.literal('input'), bytes: count, source: v.picklist(['pixels', 'ids', 'values', 'rows', 'spans', 'dims']), sequence: v.optional(name), input: v.optional(name) }),
+  v.strictObject({ kind: v.literal('input'), bytes: count, source: v.picklist(['pixels', 'ids', 'values', 'row_map', 'row_weights', 'rows', 'spans', 'dims']), sequence: v.optional(name), input: v.optional(name) }),
 ]);
 
 /** An attention as its kernels were made, so that its blocks can be counted for any prompt. */
@@ -99,7 +123,8 @@ const target = v.strictObject({
   dims: v.array(name),
   buffers: v.record(v.string(), buffer),
   kernels: v.record(v.string(), kernel),
-  entries: v.record(v.picklist(['vision', 'prefill', 'decode']), entry),
+  /** `tile`: once a tile of an image, before `vision`, where images are several pictures to a tower. */
+  entries: v.record(v.picklist(['tile', 'vision', 'prefill', 'decode']), entry),
 });
 
 export const manifestSchema = v.strictObject({
@@ -109,7 +134,10 @@ export const manifestSchema = v.strictObject({
     name: v.string(),
     type: v.string(),
     variant: v.string(),
+    /** Of weight matrices that are not quantised. */
     dtype: v.picklist(['f32', 'f16']),
+    /** The format asked for, as in `int4:group=32`; absent where nothing is quantised. */
+    quantised: v.optional(name),
     mask: v.record(v.string(), v.string()),
   }),
   /** The sequence of the prompt, then those of the towers. */
@@ -121,8 +149,10 @@ export const manifestSchema = v.strictObject({
     lookahead: v.boolean(),
     /** What the caller gives for one image: pixels `[channels, height, width]`, or values of rows `[width]` as they are. */
     input: v.strictObject({ source: v.picklist(['pixels', 'values']), shape: v.array(count) }),
-    /** Rows of every image; absent where the caller's values say how many. */
+    /** Rows of every image; absent where the caller's values, or the picture's size, say how many. */
     rowsPerImage: v.optional(count),
+    /** How pictures are cut; absent where each is resized to the input's shape. */
+    tiling: v.optional(tiling),
     /** What stands for one row of an image in a prompt's text. */
     imageToken: v.optional(v.strictObject({ text: name, id: count })),
   })),
@@ -135,6 +165,7 @@ export const manifestSchema = v.strictObject({
 });
 
 export type Manifest = v.InferOutput<typeof manifestSchema>;
+export type Tiling = v.InferOutput<typeof tiling>;
 export type Target = v.InferOutput<typeof target>;
 export type BufferDecl = v.InferOutput<typeof buffer>;
 export type Dispatch = v.InferOutput<typeof dispatch>;
@@ -142,4 +173,4 @@ export type Entry = v.InferOutput<typeof entry>;
 export type AttentionDecl = v.InferOutput<typeof attention>;
 export type KernelDecl = v.InferOutput<typeof kernel>;
 export type GridDecl = v.InferOutput<typeof grid>;
-export type EntryName = 'vision' | 'prefill' | 'decode';
+export type EntryName = 'tile' | 'vision' | 'prefill' | 'decode';

@@ -1,14 +1,15 @@
 /** A bundle ready to answer: tokenizer, chat template and preprocessing around a session. */
 import type { Bundle } from './bundle.ts';
-import { chooseTarget, readText, sha256 } from './bundle.ts';
+import { chooseTarget, readText } from './bundle.ts';
 import type { ChatMessage } from './chat.ts';
 import { ChatTemplate } from './chat.ts';
 import type { ImageInput, PromptItem } from './context.ts';
 import { isImage } from './context.ts';
 import { RuntimeError } from './errors.ts';
 import type { RawImage } from './image.ts';
-import { parsePreprocessor, preprocess } from './image.ts';
+import { checkPreprocessor, prepareImage } from './prepare.ts';
 import type { Preprocessor } from './preprocessor-config.ts';
+import { parsePreprocessor } from './preprocessor-config.ts';
 import { Program } from './program.ts';
 import { promptItems } from './prompt.ts';
 import type { SamplingOptions } from './sampling.ts';
@@ -74,13 +75,15 @@ export class Model {
     const tokenizerJson = await json('tokenizer.json');
     if (!tokenizerJson) throw new RuntimeError('bundle', `${bundle.label} has no tokenizer.json, so it cannot read a prompt. Compile it from a checkpoint folder that has one.`);
     const tokenizerConfig = await json('tokenizer_config.json');
-    const jinja = await readText(bundle, 'chat_template.jinja');
+    const processorConfig = await json('processor_config.json'), jinja = await readText(bundle, 'chat_template.jinja');
     const chat = ChatTemplate.from({
-      tokenizerConfig, processorConfig: await json('processor_config.json'), json: await json('chat_template.json'),
+      tokenizerConfig, processorConfig, json: await json('chat_template.json'),
       ...(jinja === undefined ? {} : { jinja }), ...(bundle.manifest.media?.imageToken ? { imageToken: bundle.manifest.media.imageToken.text } : {}),
     });
     const tokenizer = new Tokenizer(tokenizerJson, tokenizerConfig), defaults = (await json('generation_config.json')) ?? {};
-    const preprocessorJson = await json('preprocessor_config.json'), preprocessor = preprocessorJson && parsePreprocessor(preprocessorJson);
+    // Newer releases of transformers keep the image processor's settings in the processor's file.
+    const preprocessorJson = (await json('preprocessor_config.json')) ?? processorConfig?.['image_processor'], preprocessor = preprocessorJson === undefined ? undefined : parsePreprocessor(preprocessorJson);
+    if (preprocessor && bundle.manifest.media?.input.source === 'pixels') checkPreprocessor(preprocessor, bundle.manifest.media, bundle.label);
     const start = performance.now();
     const program = await Program.create(bundle, chooseTarget(bundle, new Set(device.features), software), device);
     const made = performance.now();
@@ -97,9 +100,8 @@ export class Model {
   /** Preprocesses a decoded picture as the checkpoint says, once; the same picture in later prompts costs nothing. */
   async image(raw: RawImage, label?: string): Promise<ImageInput> {
     const { media } = this.bundle.manifest;
-    if (media?.input.source !== 'pixels' || media.rowsPerImage === undefined || !this.preprocessor) throw new RuntimeError('value', `'${this.bundle.manifest.model.name}' reads text only.`);
-    const { data } = preprocess(raw, this.preprocessor, label);
-    return { key: await sha256(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)), data, rows: media.rowsPerImage };
+    if (media?.input.source !== 'pixels' || !this.preprocessor) throw new RuntimeError('value', `'${this.bundle.manifest.model.name}' reads text only.`);
+    return prepareImage(raw, this.preprocessor, media, label);
   }
 
   /**

@@ -14,13 +14,34 @@ export interface Preprocessor {
   /** Per channel, after the factor: (x - mean) / std. */
   readonly mean: readonly [number, number, number];
   readonly std: readonly [number, number, number];
+  /** The rule (runtime/tiling) by which pictures of any size are cut into tiles, and then `size` and `crop` speak of a tile; absent where they are not. */
+  readonly cut?: 'any_resolution' | 'tile_grid';
 }
 
 /** Defaults of the image processors' classes in Hugging Face transformers, for keys that a file leaves out. */
+const clip = { square: false, size: { shortest_edge: 224 }, crop: true, mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711], resample: Resample.bicubic } as const;
+const half = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] } as const;
+// Their pictures are resized by the longest edge, before they are cut: the bundle's own tiling says how.
+const grid = { square: false, size: undefined, crop: false, ...half, resample: Resample.lanczos, cut: 'tile_grid' } as const;
 const CLASSES = {
-  CLIP: { square: false, size: { shortest_edge: 224 }, crop: true, mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711] },
-  Siglip: { square: true, size: { height: 224, width: 224 }, crop: false, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
-} as const;
+  CLIP: clip,
+  Siglip: { square: true, size: { height: 224, width: 224 }, crop: false, ...half, resample: Resample.bicubic },
+  LlavaNext: { ...clip, cut: 'any_resolution' },
+  LlavaOnevision: { ...clip, size: { height: 384, width: 384 }, crop: false, cut: 'any_resolution' },
+  Idefics3: grid,
+  SmolVLM: grid,
+} as const satisfies Readonly<Record<string, ProcessorClass>>;
+
+interface ProcessorClass {
+  /** A single number as `size` is both sides, not the shorter edge. */
+  readonly square: boolean;
+  readonly size: object | undefined;
+  readonly crop: boolean;
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+  readonly resample: number;
+  readonly cut?: Preprocessor['cut'];
+}
 
 /**
  * Reads a `preprocessor_config.json`.
@@ -32,12 +53,14 @@ export function parsePreprocessor(json: unknown, label = 'preprocessor_config.js
   if (typeof json !== 'object' || json === null || Array.isArray(json)) throw bad('an object was expected');
   const config = json as Record<string, unknown>;
   const type = String(config.image_processor_type ?? config.feature_extractor_type ?? 'CLIPImageProcessor');
-  const name = /^(CLIP|Siglip)(ImageProcessor|FeatureExtractor)(Fast)?$/.exec(type)?.[1];
-  if (!name) throw bad(`image_processor_type is ${type}, and this runtime follows CLIPImageProcessor and SiglipImageProcessor. Choose a checkpoint with one of these`);
-  const defaults = CLASSES[name as keyof typeof CLASSES];
+  const name = /^(\w+?)(ImageProcessor|FeatureExtractor)(Fast|Pil)?$/.exec(type)?.[1] ?? '';
+  if (!Object.hasOwn(CLASSES, name)) throw bad(`image_processor_type is ${type}, and this runtime follows ${Object.keys(CLASSES).map((c) => `${c}ImageProcessor`).join(', ')}. Choose a checkpoint with one of these`);
+  const defaults: ProcessorClass = CLASSES[name as keyof typeof CLASSES], { cut } = defaults;
   const flag = (key: string, otherwise: boolean) => (config[key] ?? otherwise) === true;
+  // Tiles are of one size, so that padding a batch of pictures to the largest of them adds nothing to one.
+  const followed = cut === undefined ? [] : ['do_pad', ...(cut === 'tile_grid' ? ['do_image_splitting'] : [])];
   for (const key of ['do_pad', 'do_image_splitting', 'do_thumbnail', 'do_align_long_axis']) {
-    if (config[key] === true) throw bad(`${key} is set, and this runtime does not follow it. Choose a checkpoint without it`);
+    if (config[key] === true && !followed.includes(key)) throw bad(`${key} is set, and this runtime does not follow it. Choose a checkpoint without it`);
   }
 
   const edge = (value: unknown, key: string): number => {
@@ -64,7 +87,7 @@ export function parsePreprocessor(json: unknown, label = 'preprocessor_config.js
     throw bad(`${key} is ${JSON.stringify(value)}, and three numbers, one a channel, were expected`);
   };
 
-  const resample = Number(config.resample ?? Resample.bicubic);
+  const resample = Number(config.resample ?? defaults.resample);
   if (!isResample(resample)) throw bad(`resample is ${JSON.stringify(config.resample)}, and one of Pillow's filters 0 to 5 was expected`);
   const rescale = flag('do_rescale', true) ? Number(config.rescale_factor ?? 1 / 255) : 1;
   if (!Number.isFinite(rescale)) throw bad(`rescale_factor is ${JSON.stringify(config.rescale_factor)}, and a number was expected`);
@@ -72,11 +95,12 @@ export function parsePreprocessor(json: unknown, label = 'preprocessor_config.js
   const std = normalize ? triple('image_std', defaults.std) : ([1, 1, 1] as const);
   if (std.some((s) => s === 0)) throw bad('image_std holds a 0, and dividing by it makes no sense');
   return {
-    size: flag('do_resize', true) ? sizeOf(config.size ?? defaults.size) : undefined,
+    size: flag('do_resize', true) && cut !== 'tile_grid' ? sizeOf(config.size ?? defaults.size) : undefined,
     resample,
     crop: flag('do_center_crop', defaults.crop) ? box(config.crop_size ?? 224, 'crop_size') : undefined,
     rescale,
     mean: normalize ? triple('image_mean', defaults.mean) : [0, 0, 0],
     std,
+    ...(cut && { cut }),
   };
 }

@@ -5,7 +5,8 @@ import type { Tokenizer } from './tokenizer.ts';
 
 /**
  * A prompt's text to token ids and images. As in transformers, every image token is first written as often as its image
- * has rows, then the whole text is tokenised at once; here each such run becomes the image itself.
+ * has rows (with marks between its tiles, where these are images of their own), then the whole text is tokenised at once; here
+ * each such run becomes the image itself.
  * @throws RuntimeError `value` when the text has more or fewer image marks than there are images.
  */
 export function promptItems(manifest: Manifest, tokenizer: Tokenizer, text: string, images: readonly ImageInput[], addSpecialTokens: boolean): PromptItem[] {
@@ -18,13 +19,19 @@ export function promptItems(manifest: Manifest, tokenizer: Tokenizer, text: stri
   const marks = mark ? text.split(mark.text).length - 1 : 0;
   if (!mark || marks !== images.length)
     throw new RuntimeError('value', `The prompt has ${marks} image mark(s)${mark ? ` '${mark.text}'` : ''}, but ${images.length} image(s) were given. Write one mark where each image belongs.`);
+  const entered: ImageInput[] = [];
+  const written = images.map((image) => (image.inPrompt?.(images.length) ?? [image]).map((piece) => {
+    if (typeof piece === 'string') return piece;
+    entered.push(piece);
+    return mark.text.repeat(piece.rows);
+  }).join(''));
   let next = 0;
-  const ids = tokenizer.encode(text.split(mark.text).reduce((all, part) => all + mark.text.repeat(images[next++]!.rows) + part), { addSpecialTokens });
+  const ids = tokenizer.encode(text.split(mark.text).reduce((all, part) => all + written[next++]! + part), { addSpecialTokens });
   const items: PromptItem[] = [];
   for (let i = 0, image = 0; i < ids.length;) {
     if (ids[i] !== mark.id) { items.push(ids[i++]!); continue; }
-    items.push(images[image]!);
-    i += images[image++]!.rows;
+    items.push(entered[image]!);
+    i += entered[image++]!.rows;
   }
   return items;
 }

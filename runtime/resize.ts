@@ -122,7 +122,7 @@ export function resize(source: Pixels, width: number, height: number, filter: nu
   const last = window.height - 1;
   const bottom = rows ? rows.first[last]! + rows.count[last]! : window.top + window.height;
   const between = sameWidth
-    ? cut(source, { left: window.left, top, width: window.width, height: bottom - top })
+    ? crop(source, { left: window.left, top, width: window.width, height: bottom - top })
     : horizontal(source, taps(chosen, source.width, width, window.left, window.width), top, bottom - top);
   return rows ? vertical(between, rows, top) : between;
 }
@@ -181,7 +181,7 @@ function centres(size: number, outSize: number, from: number, length: number): I
 }
 
 /** The part of a picture inside `window`. */
-function cut(source: Pixels, window: Window): Pixels {
+export function crop(source: Pixels, window: Window): Pixels {
   const { channels } = source;
   const out = new Uint8ClampedArray(window.width * window.height * channels);
   for (let y = 0; y < window.height; y++) {

@@ -8,6 +8,7 @@
 import type { ImageInput, NewRows, PromptItem, Segment, SequenceDecl } from './context.ts';
 import { checkCapacity, isImage, rowData, sameItem, spanData, towerSegments } from './context.ts';
 import { RuntimeError } from './errors.ts';
+import { checkImage } from './image-check.ts';
 import { f16ToF32 } from './half.ts';
 import type { EntryName, Manifest } from './manifest.ts';
 import type { Dims } from './polynomial.ts';
@@ -31,8 +32,8 @@ export class Session {
   /** The step that ran last. */
   last: { readonly entry: EntryName; readonly dims: Dims } | undefined;
   private lost: string | undefined;
-  /** Called after each `vision` step, before the next one overwrites what it computed. */
-  onVision: ((dims: Dims) => void) | undefined;
+  /** Called after each step that an image takes (`tile`, `vision`), before the next one overwrites what it computed. */
+  onVision: ((dims: Dims, entry: 'tile' | 'vision') => void) | undefined;
 
   constructor(readonly program: Program, readonly manifest: Manifest) {
     const { media } = manifest;
@@ -154,11 +155,7 @@ export class Session {
     if (media) {
       const places = this.prefillsMedia ? images : [...new Map(images.map((i) => [i.key, i])).values()];
       checkCapacity(this.sequence, this.media, places.reduce((n, i) => n + i.rows, 0));
-      const size = media.input.shape.reduce((a, b) => a * b, 1);
-      for (const i of images) {
-        const rows = media.rowsPerImage ?? i.rows, want = media.input.source === 'pixels' ? size : rows * size;
-        if (i.rows !== rows || i.rows < 1 || i.data.length !== want) throw new RuntimeError('value', `An image of ${i.rows} rows has ${i.data.length} values; this model reads ${rows} rows from ${want} values. Preprocess it with the bundle's own preprocessor_config.json.`);
-      }
+      for (const i of images) checkImage(this.manifest, i);
     }
     for (const t of prompt)
       if (typeof t === 'number' && !(Number.isInteger(t) && t >= 0 && t < vocabulary)) throw new RuntimeError('value', `The prompt holds the token id ${t}; this model's ids are 0 to ${vocabulary - 1}.`);
@@ -167,18 +164,35 @@ export class Session {
   /** One image through the `vision` step, into the given slots of the memory. */
   private see(image: ImageInput, slot: number): void {
     if (!this.program.entries.vision) return; // this model's answers do not depend on images
-    const { queue } = this.program.device, input = this.program.input(this.manifest.media!.input.source);
-    if (input) queue.writeBuffer(input, 0, image.data as Float32Array<ArrayBuffer>);
+    this.seeTiles(image);
+    this.give('row_map', image.sources?.sources);
+    this.give('row_weights', image.sources?.weights);
     const segment: Segment = { kind: this.media, image: 0, position: 0, slot, length: image.rows };
     this.writeSequence([segment], [{ segment, from: 0, count: image.rows }]);
     const dims = this.dims([segment], (kind) => (kind === this.media ? { fresh: image.rows, held: slot + image.rows } : { fresh: 0, held: 0 }));
     this.submit('vision', dims);
-    this.onVision?.(dims);
+    this.onVision?.(dims, 'vision');
+  }
+
+  /** What the tower sees: the one picture of an image, or tile after tile, whose rows then lie beside each other. */
+  private seeTiles({ data, tiles = 1 }: ImageInput): void {
+    const { source } = this.manifest.media!.input;
+    if (!this.program.entries.tile) { this.give(source, data); return; }
+    for (let tile = 0, size = data.length / tiles; tile < tiles; tile++) {
+      this.give(source, data.subarray(tile * size, (tile + 1) * size));
+      const dims = { ...this.dims([], () => ({ fresh: 0, held: 0 })), tiles: tile + 1 };
+      this.submit('tile', dims);
+      this.onVision?.(dims, 'tile');
+    }
+  }
+  /** Writes an input, if there is one of this source that the program reads. */
+  private give(source: string, data: Float32Array | Int32Array | undefined): void {
+    const buffer = data && this.program.input(source);
+    if (buffer) this.program.device.queue.writeBuffer(buffer, 0, data as Float32Array<ArrayBuffer>);
   }
 
   private run(name: 'prefill' | 'decode', fresh: readonly NewRows[], ids: readonly number[]): void {
-    const { queue } = this.program.device, buffer = this.program.input('ids');
-    if (buffer) queue.writeBuffer(buffer, 0, Int32Array.from(ids));
+    this.give('ids', Int32Array.from(ids));
     this.writeSequence(this.segments, fresh);
     const dims = this.dims(this.segments, (kind) => ({
       fresh: fresh.reduce((n, r) => n + (r.segment.kind === kind ? r.count : 0), 0),

@@ -22,5 +22,9 @@ export function readAnyResolution(json: JsonObject, where: string, defaults: Lla
   if (!image_grid_pinpoints.length) throw new UserError(`'image_grid_pinpoints' of ${where} is an empty list, but every picture is brought to one of its sizes. Expected pairs [height, width] of multiples of ${image_size} pixels.`);
   const odd = image_grid_pinpoints.find((point) => point.some((side) => side % image_size !== 0));
   if (odd) throw new UserError(`'image_grid_pinpoints' of ${where} lists the size [${odd.join(', ')}], which is no whole number of tiles: its tower sees pictures of ${image_size} px. Expected multiples of ${image_size}.`);
+  // The processor counts an image's tokens by its own list, the model its rows by the config's.
+  const { image_grid_pinpoints: own } = readFields(schema(image_grid_pinpoints), json['preprocessor_config'] ?? {}, `'preprocessor_config' of ${where}`);
+  if (JSON.stringify(own) !== JSON.stringify(image_grid_pinpoints))
+    throw new UserError(`'image_grid_pinpoints' of ${where} lists ${image_grid_pinpoints.length} sizes and that of its preprocessor_config.json ${own.length} other ones. A picture would have other tiles than the model reads: the two files belong to different checkpoints.`);
   return { ...config, image_grid_pinpoints, tile_size: image_size, patches_per_side: Math.floor(image_size / patch_size) };
 }

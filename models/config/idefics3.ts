@@ -10,9 +10,10 @@ import { towerConfig } from './vision.ts';
 
 /** How the processor cuts a picture into tiles and writes them into the prompt (idefics3-tiles.ts). */
 export interface TileConfig extends TileGridRule, TileMarks {
-  /** Text tokens that the marks `<row_1_col_1>` and `<global-img>` are. */
+  /** Text tokens that the marks `<row_1_col_1>` and `<global-img>` are, and the two line breaks after the last row. */
   readonly row_col_tokens: number;
   readonly global_img_tokens: number;
+  readonly blank_line_tokens: number;
 }
 
 /** Idefics3 and SmolVLM: tower, pixel shuffle with a projection, decoder. */
@@ -53,7 +54,7 @@ const preprocessorSchema = (image_size: number) => v.object({
  * Text tokens of the marks around tiles; no key of the library's, which asks the tokenizer. One each where the tokenizer has them
  * as tokens of their own, as SmolVLM's.
  */
-const markSchema = v.object({ row_col: v.nullish(size, 1), global_img: v.nullish(size, 1) });
+const markSchema = v.object({ row_col: v.nullish(size, 1), global_img: v.nullish(size, 1), blank_line: v.nullish(size, 1) });
 
 /** Texts of the marks in `tokenizer_config.json`, as it stands in a config under `tokenizer_config`, of which few files name any. */
 const tokenNames = v.object({ fake_image_token: v.nullish(v.string()), global_image_token: v.nullish(v.string()) });
@@ -84,6 +85,6 @@ function tileConfig(preprocessor: JsonObject, tokenizer: JsonObject, marks: Json
   return {
     do_resize: f.do_resize, longest_edge: f.size.longest_edge ?? 4 * image_size, do_image_splitting: f.do_image_splitting, tile_size,
     fake_image_token: extra?.fake_image_token ?? t.fake_image_token ?? '<fake_token_around_image>', global_image_token: extra?.global_image_token ?? t.global_image_token ?? '<global-img>',
-    row_col_tokens: m.row_col, global_img_tokens: m.global_img,
+    row_col_tokens: m.row_col, global_img_tokens: m.global_img, blank_line_tokens: m.blank_line,
   };
 }

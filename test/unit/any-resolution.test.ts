@@ -1,18 +1,15 @@
 /** LLaVA-NeXT and LLaVA-OneVision: configs, tensors, masks and row rules, and what the interpreter computes of tiles. */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import type { JsonObject, PictureSize } from 'eemllm';
 import { UserError, createModel, parameters } from 'eemllm';
-import { LlavaNext, LlavaOneVision, applyVariant, composite, familyOf, layoutOf, llavaNextConfig, llavaOneVisionConfig, published, resolveTensorName, tilePicture, uncut, visualRows } from 'eemllm/models';
+import { LlavaNext, LlavaOneVision, applyVariant, builtinConfig, composite, familyOf, layoutOf, llavaNextConfig, llavaOneVisionConfig, published, resolveTensorName, tilePicture, uncut, visualRows } from 'eemllm/models';
 import type { AnyResolutionConfig } from 'eemllm/models';
 import { describe, expect, test } from 'vitest';
-import { compileModel } from '../../compiler/cli/compile.ts';
-import { findModel } from '../../compiler/cli/model.ts';
 import { work } from '../../compiler/cost/work.ts';
 import { trace } from '../../compiler/frontend/trace.ts';
 import type { Graph, Layout, Node, Segment } from '../../compiler/ir/index.ts';
 import { Session, interpret } from '../../compiler/ir/index.ts';
+import { roomForPictures, tilingOf } from '../../compiler/tiling.ts';
+import { byTile } from '../../passes/by-tile.ts';
 import { flops } from '../../passes/flops.ts';
 import { optimise, stageProgram } from '../../passes/pipeline.ts';
 import { packImageFeatures } from '../support/pack-image-features.ts';
@@ -154,12 +151,48 @@ test('pictures of a OneVision prompt with several of them are not cut', () => {
   expect(interpret(graph, { layout: p.layout, inputs: p.inputs, weights: p.weights, guard: true }).outputs.get('logits')!.data).toHaveLength(text.vocab_size);
 });
 
-test('compiling one is a clear error, with nothing written', async () => {
-  const folder = mkdtempSync(path.join(tmpdir(), 'eemllm-anyres-')), config = path.join(folder, 'next.json'), output = path.join(folder, 'bundle');
-  writeFileSync(config, JSON.stringify(small['llava_next']));
-  const error: unknown = await compileModel(await findModel(config), { dtype: 'f32', maxVisual: 64, maxText: 64, output }).then(() => undefined, (e: unknown) => e);
-  expect(error).toBeInstanceOf(UserError);
-  expect((error as UserError).reason).toMatch(/^No kernel computes the op 'gather_rows' yet, which stands in the model itself \(entry point 'vision'\), so the model cannot be compiled to a bundle\./);
-  expect(existsSync(output)).toBe(false);
-  rmSync(folder, { recursive: true });
+describe('tile by tile', () => {
+  test.each(['self', 'composite'])('%s: a step for each tile and one for the image, as at once', (variant) => {
+    for (const family of ['llava_next', 'llava_onevision']) {
+      const made = make(family), cfg = made.cfg as AnyResolutionConfig;
+      applyVariant(made, variant);
+      const { graph: whole } = trace(made), p = prompt(whole, cfg, sizes['two pictures']!), { graphs } = byTile(stageProgram(optimise(whole)));
+      expect([...graphs.keys()]).toEqual(['tile', 'vision', 'prefill', 'decode']);
+      const tile = graphs.get('tile')!, vision = graphs.get('vision')!, pixels = 3 * cfg.tile_size ** 2;
+      expect([[...tile.inputs.keys()], [...tile.states.keys()]]).toEqual([['pixels'], ['multi_modal_projector.linear_2.tiles']]);
+      expect(vision.inputs.has('pixels')).toBe(false);
+      expect(vision.nodes.some((n) => n.path.startsWith('vision_tower'))).toBe(false);
+      const { outputs } = interpret(whole, { layout: p.layout, inputs: p.inputs, weights: p.weights }), session = new Session(p.weights);
+      p.images.forEach((image, i) => {
+        const towers = p.tower(i), of = (name: string, t: number): Segment[] => towers[name]!.filter((s) => s.image === 100 * (i + 1) + t);
+        for (let t = 0; t < image.tiles; t++) session.image(tile, { layout: { pictures: of('pictures', t), patches: of('patches', t) }, inputs: { pixels: p.pixels[i]!.subarray(t * pixels, (t + 1) * pixels) } });
+        session.image(vision, { layout: { ...towers, tokens: [p.visual(i)] }, inputs: p.map(i) });
+      });
+      const staged = session.extend(graphs.get('prefill')!, { layout: { tokens: p.layout['tokens']! }, inputs: { ids: p.ids } });
+      expect(distance(Float32Array.from(outputs.get('logits')!.data), Float32Array.from(staged.outputs.get('logits')!.data))).toBeLessThan(1e-5);
+    }
+  });
+  test('a program without tiles stays as it is', () => {
+    const json = builtinConfig('smolvlm-256m')!, staged = stageProgram(optimise(trace(createModel(familyOf(json), { ...json, text_config: { ...json['text_config'] as JsonObject, num_hidden_layers: 1 } })).graph));
+    expect(byTile(staged)).toBe(staged);
+  });
+});
+
+describe('room in a bundle', () => {
+  test('is for the largest picture, unless it is said', () => {
+    const next = make('llava_next');
+    expect(tilingOf(next)).toEqual({ rule: 'any_resolution', alone: false, tile_size: 12, patches_per_side: 3, image_grid_pinpoints: pinpoints, most: 5 });
+    expect(tilingOf(make('llava_onevision'), 3)).toMatchObject({ alone: true, max_tiles: 2, most: 3 });
+    const of = (name: string): number => { const json = builtinConfig(name)!; return roomForPictures(createModel(familyOf(json), json)); };
+    expect(['llava-1.5-7b', 'llava-next-7b', 'llava-onevision-7b', 'smolvlm-256m', 'idefics3-8b'].map(of)).toEqual([2048, 576 + 48 * 49, 729 + 98 * 82, 2048, 17 * 169]);
+  });
+  test('of a number of tiles for a model without them is an error', () => {
+    const json = builtinConfig('smolvlm-256m')!, llava = builtinConfig('llava-1.5-7b')!;
+    expect(() => tilingOf(createModel(familyOf(json), json), 4)).toThrow('--max-tiles limits the tiles of one image, but Idefics3 takes each tile as an image of its own. Limit its visual rows instead (--max-visual).');
+    expect(() => tilingOf(createModel(familyOf(llava), llava), 4)).toThrow('--max-tiles limits the tiles of one image, but Llava does not cut pictures into tiles. Leave it out.');
+  });
+  test('sizes of the preprocessor are those of the model', () => {
+    expect(() => llavaNextConfig({ ...small['llava_next'], preprocessor_config: { image_grid_pinpoints: [[12, 24]] } })).toThrow(/^'image_grid_pinpoints' of config\.json lists 4 sizes and that of its preprocessor_config\.json 1 other ones\./);
+    expect(llavaNextConfig({ ...small['llava_next'], preprocessor_config: { image_grid_pinpoints: pinpoints } }).tile_size).toBe(12);
+  });
 });

@@ -78,8 +78,8 @@ describe('tiles', () => {
   const at = (preprocessor_config: object) => idefics3Config({ ...builtinConfig('smolvlm-256m')!, preprocessor_config });
   test('a picture that fills one tile is not cut, nor one that is not to be', () => {
     const one = at({ size: { longest_edge: 512 } });
-    expect(idefics3Layout(one, { width: 640, height: 480 })).toEqual({ tiles: 1, visual: 64, text: 3 });
-    expect(idefics3Layout(at({ do_image_splitting: false }), { width: 4000, height: 100 })).toEqual({ tiles: 1, visual: 64, text: 3 });
+    expect(idefics3Layout(one, { width: 640, height: 480 })).toEqual({ tiles: 1, images: 1, visual: 64, text: 3 });
+    expect(idefics3Layout(at({ do_image_splitting: false }), { width: 4000, height: 100 })).toEqual({ tiles: 1, images: 1, visual: 64, text: 3 });
   });
   test('pictures that are not resized are cut as they are', () => {
     const config = at({ do_resize: false });
