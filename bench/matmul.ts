@@ -14,7 +14,7 @@ import { Poly } from '../compiler/ir/poly.ts';
 import { matmulDefault, matmulSpace, matvecDefault, matvecSpace } from '../compiler/schedule/matmul-defaults.ts';
 import type { MatmulSchedule, MatvecSchedule } from '../compiler/schedule/matmul-schedule.ts';
 import { whyNotMatmul, whyNotMatvec } from '../compiler/schedule/matmul-schedule.ts';
-import type { Storage } from '../compiler/wgsl/kernel.ts';
+import type { FloatStorage } from '../compiler/wgsl/kernel.ts';
 import type { MatmulSpec } from '../compiler/wgsl/matmul.ts';
 import { matmulKernel, shapeOf } from '../compiler/wgsl/matmul.ts';
 import { matvecKernel } from '../compiler/wgsl/matvec.ts';
@@ -29,7 +29,7 @@ const { values } = parseArgs({ options: {
   adapter: { type: 'string' }, shapes: { type: 'string' }, weights: { type: 'string', default: 'f32' }, norm: { type: 'string' },
   rounds: { type: 'string', default: '5' }, all: { type: 'boolean', default: false }, json: { type: 'string' },
 } });
-const rounds = Number(values.rounds), weights = values.weights as Storage, norm = values.norm as NormKind | undefined;
+const rounds = Number(values.rounds), weights = values.weights as FloatStorage, norm = values.norm as NormKind | undefined;
 if (!Number.isInteger(rounds) || rounds < 1) throw new RangeError(`--rounds is ${values.rounds}, and an integer of at least 1 was expected.`);
 if (!['f32', 'f16', 'f16x2'].includes(weights)) throw new RangeError(`--weights is ${weights}, and one of f32, f16, f16x2 was expected.`);
 if (norm && !['rms_norm', 'layer_norm'].includes(norm)) throw new RangeError(`--norm is ${norm}, and rms_norm or layer_norm was expected.`);

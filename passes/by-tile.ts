@@ -25,6 +25,8 @@ export function byTile(p: Program): Program {
   return out;
 }
 
+/** Rows of a tower's own sequence, as its pictures have them. */
+const ofTower = ({ type: { rows } }: Node): boolean => !!rows && !hasText(rows.sequence);
 const stateType = ({ type }: Node): TensorType => ({ ...type, rows: { ...type.rows!, context: true } });
 
 /** Everything of one tile, and its rows stored. */
@@ -32,17 +34,19 @@ function tileOf(vision: Graph, names: ReadonlyMap<Node, string>): Graph {
   const b = GraphBuilder.like({ ...vision, name: 'tile' });
   for (const [map, leaves] of [[b.inputs, vision.inputs], [b.weights, vision.weights]] as const) for (const n of leaves.values()) b.leaf(map, n);
   b.nodes.push(...vision.nodes);
+  for (const [name, n] of vision.outputs) if (ofTower(n)) b.output(name, n);
   for (const [x, state] of names) b.output(state, b.op('store', [b.state(state, stateType(x)), x], { state }, x));
   return sweep(b.finish());
 }
 
 /** What is left: the rows of the prompt, gathered from those of all tiles. */
 function visionOf(vision: Graph, names: ReadonlyMap<Node, string>): Graph {
-  const out = sweep(rewrite(vision, (n, inputs, b) => {
+  const g = rewrite(vision, (n, inputs, b) => {
     const state = n.op === 'gather_rows' ? names.get(n.inputs[1]!) : undefined;
     return state === undefined ? undefined : b.op(n.op, [inputs[0]!, b.state(state, stateType(n.inputs[1]!)), ...inputs.slice(2)], n.attrs, n);
-  }));
-  const other = out.nodes.find((n) => n.inputs.some((x) => x.op !== 'state' && x.type.rows && !hasText(x.type.rows.sequence)));
+  });
+  const out = sweep({ ...g, outputs: new Map([...g.outputs].filter(([, n]) => !ofTower(n))) });
+  const other = out.nodes.find((n) => n.inputs.some((x) => x.op !== 'state' && ofTower(x)));
   if (other) throw new UserError(`${other.op}${other.path ? ` (in ${other.path})` : ''} reads rows of a picture, but the model sees an image as several pictures. Gather their rows (gatherRows) before they are read otherwise.`, other.where);
   return out;
 }

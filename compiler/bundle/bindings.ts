@@ -15,8 +15,11 @@ export function bundleTypes(m: Pick<Manifest, 'model' | 'sequences' | 'targets' 
     `}`,
     `export interface EntryPoints {`,
   ];
+  const seen = m.media ? `${m.media.input.source}: Float32Array /* ${m.media.input.shape.join(' × ')} */` : '';
+  const gathered = Object.values(target?.buffers ?? {}).flatMap((b) => (b.kind === 'input' && b.source === 'row_map' ? ['row_map: Int32Array'] : b.kind === 'input' && b.source === 'row_weights' ? ['row_weights: Float32Array'] : []));
   const inputs: Readonly<Record<string, string>> = {
-    vision: m.media ? `${m.media.input.source}: Float32Array /* ${m.media.input.shape.join(' × ')} */` : '',
+    tile: seen,
+    vision: target?.entries.tile ? gathered.join(', ') : seen,
     prefill: 'ids: Int32Array',
     decode: 'id: number',
   };

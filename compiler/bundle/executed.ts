@@ -54,6 +54,8 @@ export function executedWork(manifest: Manifest, target: Target, { visual, text 
   const one: Segment[] = visual ? [{ kind: media, image: 0, position: 0, slot: 0, length: Math.min(rowsPerImage, visual) }] : [];
   const token: Segment = { kind: words, image: -1, position: visual + text, slot: text, length: 1 };
   const steps: Readonly<Record<EntryName, { fresh: readonly Segment[]; keys: readonly Segment[]; times: number }>> = {
+    // As many tiles as it takes to give that many rows.
+    tile: { fresh: one, keys: one, times: images * Math.ceil(visual / Math.max(1, images * tileRows(manifest))) },
     vision: { fresh: one, keys: one, times: images },
     prefill: { fresh: prompt, keys: prompt, times: 1 },
     decode: { fresh: [token], keys: [...prompt, token], times: 1 },
@@ -71,6 +73,9 @@ export function executedWork(manifest: Manifest, target: Target, { visual, text 
   });
   return { visual, text, entries };
 }
+
+/** Rows that one tile of a picture gives. */
+const tileRows = ({ media }: Manifest): number => (media?.tiling?.rule === 'any_resolution' ? media.tiling.patches_per_side ** 2 : Infinity);
 
 type Done = { graph: number; executed: number; full: number; mixed: number; skipped: number };
 

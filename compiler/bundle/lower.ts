@@ -4,8 +4,10 @@
  * The kernel families take specs (compiler/wgsl); this file says which spec a node is. Views, rotary tables, weights
  * that several groups share, and the limit of storage bindings are settled here.
  */
+import { UserError } from '../ir/errors.ts';
 import type { Graph, Node } from '../ir/graph.ts';
 import { leafName } from '../ir/graph.ts';
+import { shuffleShape } from '../ir/ops/pixel-shuffle.ts';
 import { ropeFrequencies } from '../ir/ops/rope.ts';
 import { Poly } from '../ir/poly.ts';
 import type { RowSet } from '../ir/rows.ts';
@@ -120,14 +122,14 @@ function lowerNode(ctx: LowerContext, node: Node): Omit<Step, 'main'>[] {
 
   if (node.op === 'fused' && node.attrs['family'] === 'matmul') {
     const body = readMatmul(node), linear = node.body!.nodes.find((n) => n.op === 'linear')!, rows = linear.type.rows!, K = linear.inputs[1]!.type.dims[1]!;
-    /** One kernel for groups [from, to), or two if it would bind too many buffers. */
+    /** One kernel for groups [from, to), whose weights have one format, or two if it would bind too many buffers. */
     const make = (from: number, to: number): Omit<Step, 'main'>[] => {
       const o = operands(), groups = body.groups.slice(from, to);
       const weight = ctx.weightRange(groups.map((g) => blockOf(node, g)), K);
       const spec: MatmulSpec = {
         rows: o.count(rows), K, a: o.view(node.inputs[body.a]!),
         ...prologueSpec(ctx, o, node, body),
-        weight: { binding: o.role(weight), storage: families.weightStorage },
+        weight: { binding: o.role(weight), storage: families.storageOf(ctx.packing.format(blockOf(node, groups[0]!))) },
         groups: groups.map((g, i) => ({
           linears: g.linears.length, width: g.width, value: element(ctx, o, node, g.value, g.rope?.headDim),
           ...(g.rope ? { rope: {
@@ -141,7 +143,8 @@ function lowerNode(ctx: LowerContext, node: Node): Omit<Step, 'main'>[] {
       const apart = families.normApart(spec) ? splitNorm(spec, scratchView(ctx, o, spec.rows, K)) : undefined;
       return finish(o, apart ? [families.norm(apart.norm, o.writable), families.matmul(apart.product, o.writable)] : [families.matmul(spec, o.writable)], groups.map((g) => g.linears.map((l) => shortName(leafName(node.inputs[l.weight]!))).join('·')).join('+'));
     };
-    return make(0, body.groups.length);
+    let at = 0;
+    return ctx.packing.runs(body.groups.map((g) => blockOf(node, g))).flatMap((run) => make(at, (at += run.length)));
   }
 
   const o = operands();
@@ -166,9 +169,9 @@ function lowerNode(ctx: LowerContext, node: Node): Omit<Step, 'main'>[] {
     return finish(o, [families.norm({ rows: o.count(node.type.rows!), width: rowElements(node.type), kind: node.op, a: o.view(x!), gain, ...(bias ? { bias } : {}), eps: Number(node.attrs['eps']), out: o.view(node) }, o.writable)]);
   }
   if (node.op === 'embed') {
-    const table = node.inputs[1]!;
+    const table = node.inputs[1]!, block: Block = { tensors: [leafName(table)], rows: table.type.dims[0]! };
     const ids: RowNumbers = isVirtual(x!) ? positions(ctx, o, x!) : o.view(x!);
-    return finish(o, [families.embed({ rows: o.count(node.type.rows!), ids, table: { binding: o.role(ctx.weightRange([{ tensors: [leafName(table)], rows: table.type.dims[0]! }], table.type.dims[1]!)), storage: families.weightStorage }, width: rowElements(node.type), out: o.view(node) }, o.writable)]);
+    return finish(o, [families.embed({ rows: o.count(node.type.rows!), ids, table: { binding: o.role(ctx.weightRange([block], table.type.dims[1]!)), storage: families.storageOf(ctx.packing.format(block)) }, width: rowElements(node.type), out: o.view(node) }, o.writable)]);
   }
   if (node.op === 'argmax') return finish(o, [families.argmax({ row: o.view(x!), width: x!.type.dims[0]!, out: o.view(node, 1) }, o.writable)]);
   if (node.op === 'rope') {
@@ -180,11 +183,21 @@ function lowerNode(ctx: LowerContext, node: Node): Omit<Step, 'main'>[] {
     const heads = Number(node.attrs['heads']), kvHeads = Number(node.attrs['kv_heads']);
     return finish(o, [families.copy({ rows: o.count(node.type.rows!), width: rowElements(node.type), from: o.view(x!), to: o.view(node), repeat: { heads, kvHeads, headDim: node.type.dims[0]! / heads } }, o.writable)]);
   }
+  if (node.op === 'pixel_shuffle')
+    return finish(o, [families.copy({ rows: o.count(node.type.rows!), width: rowElements(node.type), from: o.view(x!), to: o.view(node), shuffle: shuffleShape(x!.type, Number(node.attrs['factor'])) }, o.writable)]);
+  if (node.op === 'gather_rows') {
+    const [map, from, ...rest] = node.inputs as [Node, Node, ...Node[]], weights = rest.find((r) => r.type.rows), learned = rest.find((r) => !r.type.rows);
+    if (learned && learned.type.dims.length > 1) throw new UserError(`The rows of ${node.path || 'an image'} are gathered from ${learned.type.dims[0]} learned rows ('${leafName(learned)}'), and the kernel takes one. Write them as parameters of their own.`, node.where);
+    return finish(o, [families.gather({
+      rows: o.count(node.type.rows!), width: rowElements(node.type), from: o.view(from), map: o.view(map), sources: map.type.dims[0]!,
+      ...(weights ? { weights: o.view(weights) } : {}), ...(learned ? { learned: vectorOf(ctx, o, learned) } : {}), out: o.view(node),
+    }, o.writable)]);
+  }
   if (node.op === 'store') return copy(ctx, node, node.inputs[1]!, (c) => c.stateView(x!, node.inputs[1]!.type.rows!), finish);
   if (node.op === 'merge') return (ctx.plan.copies.get(node) ?? []).flatMap((part) => copy(ctx, node, part, (c) => partView(c, node, part), finish));
   if (node.op === 'broadcast') return finish(o, [families.elementwise({ rows: o.count(node.type.rows!), width: rowElements(node.type), value: { op: 'vector', ...vectorOf(ctx, o, x!) }, out: o.view(node) }, o.writable)], 'broadcast');
   if (node.op === 'zeros') return finish(o, [families.elementwise({ rows: o.count(node.type.rows!), width: rowElements(node.type), value: { op: 'constant', value: 0 }, out: o.view(node) }, o.writable)], 'zeros');
-  throw new Error(`No kernel family computes '${node.op}'${node.path ? ` (in ${node.path})` : ''}.`);
+  throw new UserError(`No kernel computes the op '${node.op}' yet, which stands in ${node.path ? `the module '${node.path}'` : 'the model itself'} (entry point '${ctx.graph.name}'), so the model cannot be compiled to a bundle. What it costs can be asked without one: eemllm flops.`, node.where);
 }
 
 type Finish = (o: Operands, kernels: readonly Kernel[], label?: string) => Omit<Step, 'main'>[];

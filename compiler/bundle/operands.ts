@@ -1,6 +1,7 @@
 /** From values of the graph to what kernels bind: views with role names, and the buffer ranges behind the roles. */
 import type { Node } from '../ir/graph.ts';
 import { leafName } from '../ir/graph.ts';
+import { hasText } from '../ir/layout.ts';
 import { Poly } from '../ir/poly.ts';
 import type { RowSet } from '../ir/rows.ts';
 import { rowCount, rowSet, sequenceKind } from '../ir/rows.ts';
@@ -28,8 +29,11 @@ export const regionStart = (rows: RowSet, kind: string, capacities: Capacities):
   for (const k of rows.sequence.kinds) { if (k.name === kind) break; start += capacityOf(rows.sequence, k.name, capacities); }
   return start;
 };
-/** Slots that a state must have: up to the end of the last region that it holds. */
-export const stateSlots = (rows: RowSet, capacities: Capacities): number => {
+/** Dim that counts the tiles of an image that a tower has seen so far. */
+export const tilesDim = 'tiles';
+/** Slots that a state must have: up to the end of the last region that it holds; of a tower, so many for each of `tiles` pictures. */
+export const stateSlots = (rows: RowSet, capacities: Capacities, tiles: number): number => {
+  if (!hasText(rows.sequence)) return rowCount(rows).constant()! * tiles;
   const last = rows.kinds.at(-1)!;
   return regionStart(rows, last, capacities) + capacityOf(rows.sequence, last, capacities);
 };
@@ -86,6 +90,8 @@ export class Operands {
   count(rows: RowSet): Poly { return this.known(rowCount(rows)); }
 
   private newRows(rows: RowSet): Region[] {
+    // Rows of a tower are those of one picture, and lie picture after picture.
+    if (!hasText(rows.sequence)) return [{ count: rowCount(rows), start: rowCount(rows).mul(Poly.dim(tilesDim).sub(1)) }];
     return rows.kinds.map((kind) => {
       const one = rowSet(rows.sequence, [kind]), context = { ...one, context: true };
       return { count: this.known(rowCount(one)), start: this.known(rowCount(context).sub(rowCount(one)).add(regionStart(rows, kind, this.capacities))) };

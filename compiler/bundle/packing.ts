@@ -4,8 +4,12 @@
  * A matmul group reads one weight of all its linears, row after row: linears of one result interleaved column by column
  * (gate and up), rows of a head that is rotated reordered so that the two halves of a pair are neighbours. Groups that
  * read a run of another group's blocks (keys and values of image rows, beside queries, keys and values of text rows)
- * read that run where it lies; nothing is stored twice unless a binding could not begin there.
+ * read that run where it lies; nothing is stored twice unless a binding could not begin there. A tensor of the bundle has one
+ * format, so neighbours in different formats are tensors of their own.
  */
+import { UserError } from '../ir/errors.ts';
+import type { WeightFormat } from '../ir/weight-format.ts';
+import { printWeightFormat, rowBytes } from '../ir/weight-format.ts';
 
 /** Rows of the checkpoint's tensors in the order in which a group reads them. */
 export interface Block {
@@ -21,6 +25,7 @@ export interface Packed {
   readonly name: string;
   readonly blocks: readonly Block[];
   readonly shape: readonly number[];
+  readonly format: WeightFormat;
 }
 export interface PackedView { readonly name: string; readonly firstRow: number; readonly rows: number }
 
@@ -35,10 +40,31 @@ export class Packing {
   /** Packed tensors by the key of each of their blocks. */
   private readonly hosts = new Map<string, { keys: readonly string[]; packed: Packed }[]>();
 
-  /** `elementBytes` of the weights on the device: where a binding may begin depends on it. */
-  constructor(private readonly elementBytes: number) {}
+  /** `formatOf` says in which format a matrix is stored; vectors are f32 in every bundle. */
+  constructor(private readonly formatOf: (tensor: string) => WeightFormat) {}
 
-  /** Asks for a weight `[Σ rows, columns]`, or for a vector `[Σ rows]`, which stays f32 in every bundle. All that is asked for before the first `find` shares what it can. */
+  /**
+   * The format of a matrix's block.
+   * @throws UserError when interleaved tensors were given different ones: their rows alternate in one tensor.
+   */
+  format(b: Block): WeightFormat {
+    const formats = b.tensors.map((t) => this.formatOf(t)), other = formats.findIndex((f) => printWeightFormat(f) !== printWeightFormat(formats[0]!));
+    if (other > 0) throw new UserError(`'${b.tensors[0]}' would be stored as ${printWeightFormat(formats[0]!)} and '${b.tensors[other]}' as ${printWeightFormat(formats[other]!)}, but one kernel reads the two row by row in turn, so they need one format. Let a --keep rule fit both or neither.`);
+    return formats[0]!;
+  }
+  /** Blocks of matrices in runs of one format: what one weight can hold. */
+  runs(blocks: readonly Block[]): Block[][] {
+    const out: Block[][] = [];
+    let last = '';
+    for (const b of blocks) {
+      const format = printWeightFormat(this.format(b));
+      if (format === last) out.at(-1)!.push(b); else out.push([b]);
+      last = format;
+    }
+    return out;
+  }
+
+  /** Asks for a weight `[Σ rows, columns]` of blocks in one format, or for a vector `[Σ rows]`, which stays f32 in every bundle. All that is asked for before the first `find` shares what it can. */
   want(blocks: readonly Block[], columns?: number): void { this.wanted.push({ blocks, columns }); }
 
   /** Where a weight lies: in a tensor of its own, or as a run of another's blocks where a binding may begin there. */
@@ -52,13 +78,14 @@ export class Packing {
     const keys = blocks.map(key), id = keys.join(), rows = blocks.reduce((n, b) => n + blockRows(b), 0);
     const old = this.views.get(id);
     if (old) return old;
+    const format: WeightFormat = columns === undefined ? { kind: 'f32' } : this.format(blocks[0]!);
     let view: PackedView | undefined;
     for (const host of this.hosts.get(keys[0]!) ?? []) {
       const at = indexOfRun(host.keys, keys), first = at < 0 ? 0 : this.rowsBefore(host.packed, at);
-      if (at >= 0 && (first * (columns ?? 1) * this.elementBytes) % bindingAlignment === 0) { view = { name: host.packed.name, firstRow: first, rows }; break; }
+      if (at >= 0 && (first * rowBytes(format, columns ?? 1)) % bindingAlignment === 0) { view = { name: host.packed.name, firstRow: first, rows }; break; }
     }
     if (!view) {
-      const packed: Packed = { name: this.nameOf(blocks), blocks, shape: columns === undefined ? [rows] : [rows, columns] };
+      const packed: Packed = { name: this.nameOf(blocks), blocks, shape: columns === undefined ? [rows] : [rows, columns], format };
       this.tensors.set(packed.name, packed);
       for (const k of keys) this.hosts.set(k, [...(this.hosts.get(k) ?? []), { keys, packed }]);
       view = { name: packed.name, firstRow: 0, rows };

@@ -6,6 +6,7 @@ import { Poly } from '../ir/poly.ts';
 import type { Sequence } from '../ir/rows.ts';
 import { rowCount, rowSet } from '../ir/rows.ts';
 import { bytes, dtypeBytes, rowElements } from '../ir/types.ts';
+import { rowBytes } from '../ir/weight-format.ts';
 import type { BufferDecl, Dispatch, Entry, EntryName, GridDecl, KernelDecl, Target } from '../../runtime/manifest.ts';
 import type { MemoryPlan } from '../schedule/memory.ts';
 import { planMemory } from '../schedule/memory.ts';
@@ -15,7 +16,7 @@ import type { LowerContext, Step } from './lower.ts';
 import { workOf } from './executed.ts';
 import { lower, vectorLists, weightBlocks } from './lower.ts';
 import type { Capacities, EntryDims, Range } from './operands.ts';
-import { Operands, capacityOf, inputBuffer, stateSlots } from './operands.ts';
+import { Operands, capacityOf, inputBuffer, stateSlots, tilesDim } from './operands.ts';
 import type { Packing } from './packing.ts';
 
 export interface TargetOptions {
@@ -28,6 +29,8 @@ export interface TargetOptions {
 export interface TargetInput {
   readonly entries: Readonly<Partial<Record<EntryName, Graph>>>;
   readonly capacities: Capacities;
+  /** Most tiles of an image, for towers that run tile by tile. */
+  readonly tiles?: number;
   readonly packing: Packing;
   /** FLOPs of a node, a polynomial in the dims of its entry point. */
   readonly flops: (n: Node) => Poly;
@@ -54,7 +57,7 @@ export const entryDims = (name: EntryName, sequences: Iterable<Sequence>): Entry
 export function wantWeights(packing: Packing, graphs: Iterable<Graph>): void {
   const list = [...graphs];
   for (const g of list) for (const n of g.nodes) {
-    if (n.op === 'fused' && n.attrs['family'] === 'matmul') packing.want(weightBlocks(n), n.body!.nodes.find((m) => m.op === 'linear')!.inputs[1]!.type.dims[1]!);
+    if (n.op === 'fused' && n.attrs['family'] === 'matmul') for (const run of packing.runs(weightBlocks(n))) packing.want(run, n.body!.nodes.find((m) => m.op === 'linear')!.inputs[1]!.type.dims[1]!);
     if (n.op === 'embed') { const t = n.inputs[1]!; packing.want([{ tensors: [leafName(t)], rows: t.type.dims[0]! }], t.type.dims[1]!); }
     for (const list of vectorLists(n)) packing.want(list);
   }
@@ -64,7 +67,7 @@ export function buildTarget(input: TargetInput, options: TargetOptions): BuiltTa
   const { capacities, packing } = input, { families } = options;
   const graphs = Object.values(input.entries);
   const sequences = [...new Map(graphs.flatMap((g) => [...g.sequences])).values()];
-  const sizes = dimCapacities(sequences, capacities);
+  const tiles = input.tiles ?? 1, sizes = { ...dimCapacities(sequences, capacities), [tilesDim]: tiles };
   const buffers = new Map<string, BufferDecl>();
   const need = (name: string, decl: () => BufferDecl, writable = false): Range => {
     if (!buffers.has(name)) buffers.set(name, decl());
@@ -76,20 +79,17 @@ export function buildTarget(input: TargetInput, options: TargetOptions): BuiltTa
     graph, plan, capacities, entryDims: dims, sizes: { ...sizes, ...dims }, packing, families,
     weightRange: (blocks, columns) => {
       const view = packing.find(blocks, columns), packed = packing.tensors.get(view.name)!;
-      const element = packed.shape.length === 1 ? 4 : families.weightBytes;
-      const tensorBytes = packed.shape.reduce((a, b) => a * b, 1) * element;
-      const range = need(view.name, () => ({ kind: 'weight', bytes: tensorBytes, parts: [{ tensor: view.name, offset: 0, bytes: tensorBytes }] }));
-      const rowBytes = (columns ?? 1) * element;
-      return { ...range, offset: view.firstRow * rowBytes, bytes: Math.ceil((view.rows * rowBytes) / 4) * 4 };
+      const row = rowBytes(packed.format, columns ?? 1), tensorBytes = packed.shape[0]! * row;
+      const range = need(view.name, () => ({ kind: 'weight', bytes: tensorBytes, format: packed.format, parts: [{ tensor: view.name, offset: 0, bytes: tensorBytes }] }));
+      return { ...range, offset: view.firstRow * row, bytes: Math.ceil((view.rows * row) / 4) * 4 };
     },
     leafRange: (n) => {
       if (n.op === 'state') {
         const rows = n.type.rows!, rowBytes = rowElements(n.type) * dtypeBytes[n.type.dtype];
-        return need(`state:${leafName(n)}`, () => ({ kind: 'state', bytes: stateSlots(rows, capacities) * rowBytes, rowBytes, sequence: rows.sequence.name, kinds: [...rows.kinds] }), true);
+        return need(`state:${leafName(n)}`, () => ({ kind: 'state', bytes: stateSlots(rows, capacities, tiles) * rowBytes, rowBytes, sequence: rows.sequence.name, kinds: [...rows.kinds] }), true);
       }
       if (n.op === 'weight') throw new Error(`Weight '${leafName(n)}' is read as a value with rows.`);
-      const source = n.type.dtype === 'i32' ? 'ids' : n.type.dims.length === 3 ? 'pixels' : 'values';
-      return need(inputBuffer(n), () => ({ kind: 'input', source, input: leafName(n), bytes: Math.max(16, bytes(n.type).at(sizes)) }));
+      return need(inputBuffer(n), () => ({ kind: 'input', source: inputSource(graph, n), input: leafName(n), bytes: Math.max(16, bytes(n.type).at(sizes)) }));
     },
     ropeRange: (frequencies) => {
       const key = frequencies.join();
@@ -159,6 +159,13 @@ export function buildTarget(input: TargetInput, options: TargetOptions): BuiltTa
     buffers: Object.fromEntries([...buffers].sort(([a], [b]) => (a < b ? -1 : 1))), kernels, entries: entries as Target['entries'],
   };
   return { target, files, plans };
+}
+
+/** Who gives an input: token ids, what an image is, or by which rows of its tiles an image's rows are gathered. */
+function inputSource(g: Graph, n: Node): Extract<BufferDecl, { kind: 'input' }>['source'] {
+  const gather = g.nodes.find((x) => x.op === 'gather_rows' && x.inputs.includes(n));
+  if (gather) return gather.inputs[0] === n ? 'row_map' : 'row_weights';
+  return n.type.dtype === 'i32' ? 'ids' : n.type.dims.length === 3 ? 'pixels' : 'values';
 }
 
 /** The rows that a node computes: those of what it makes, also where it writes them into a state. */

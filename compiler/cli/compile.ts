@@ -8,13 +8,16 @@ import { writeBundle } from '../bundle/write.ts';
 import type { CompileOptions } from '../compile.ts';
 import { compile } from '../compile.ts';
 import { trace } from '../frontend/trace.ts';
+import { roomForPictures, tilingOf } from '../tiling.ts';
 import { printGraph } from '../ir/print.ts';
 import type { ModelSource } from './model.ts';
 import { findModel, openCheckpoint } from './model.ts';
-import { counting, milliseconds, printJson, si } from './output.ts';
+import { counting, milliseconds, precisionOf, printJson, si } from './output.ts';
+import type { QuantFlags } from './quant.ts';
+import { describeQuantisation, keepOption, quantOption, quantiseRules } from './quant.ts';
 
-export interface CompileFlags {
-  checkpoint?: string; mask?: string; dtype: 'f32' | 'f16'; maxVisual: number; maxText: number; printAfter?: string; output: string; json?: boolean;
+export interface CompileFlags extends QuantFlags {
+  checkpoint?: string; mask?: string; dtype: 'f32' | 'f16'; maxVisual?: number; maxTiles?: number; maxText: number; printAfter?: string; output: string; json?: boolean;
 }
 
 export const compileCommand = (): Command => new Command('compile')
@@ -23,32 +26,36 @@ export const compileCommand = (): Command => new Command('compile')
   .option('--checkpoint <dir>', 'take config, weights and tokenizer from this folder')
   .option('--mask <variant>', "self, composite, ee-mllm-f:layers=0-15, shortv:layers=…, or a mask that the model's file exports; the model's own by default")
   .addOption(new Option('--dtype <dtype>', 'storage of the weight matrices').choices(['f32', 'f16']).default('f16'))
-  .option('--max-visual <n>', 'most image rows of a conversation', counting('--max-visual', 1), 2048)
+  .addOption(quantOption())
+  .addOption(keepOption())
+  .option('--max-visual <n>', 'most image rows of a conversation; 2048 by default, or the rows of the largest picture where they are more', counting('--max-visual', 1))
+  .option('--max-tiles <n>', 'most tiles of an image, its overview among them, for models that gather their rows; those of the largest picture by default', counting('--max-tiles', 1))
   .option('--max-text <n>', 'most text rows of a conversation', counting('--max-text', 1), 1024)
   .option('--print-after <pass>', "print the graph after this pass, or after 'all' passes, to standard error")
   .requiredOption('-o, --output <folder>', 'where the bundle goes; an older bundle there is replaced')
-  .option('--json', 'print a summary as JSON')
-  .addHelpText('after', '\nExamples:\n  $ eemllm compile examples/shapes/checkpoint --mask composite -o shapes.bundle\n  $ eemllm compile my-model.ts#Mine --checkpoint ./llava-1.5-7b-hf -o mine.bundle')
+  .option('--json', 'print a summary as JSON, with --quant the error of every tensor')
+  .addHelpText('after', '\nExamples:\n  $ eemllm compile examples/shapes/checkpoint --mask composite -o shapes.bundle\n  $ eemllm compile my-model.ts#Mine --checkpoint ./llava-1.5-7b-hf -o mine.bundle\n  $ eemllm compile ./llava-1.5-7b-hf --quant int4:group=64 --keep layers.0:int8,v_proj:int8 -o small.bundle')
   .action(async (spec: string, flags: CompileFlags) => {
     const start = performance.now();
     const source = await findModel(spec, flags.checkpoint);
-    const { manifest, passes } = await compileModel(source, flags);
+    const { manifest, passes, compiled: { quantisation } } = await compileModel(source, flags), quantised = quantisation?.();
     const target = manifest.targets[0]!, ms = performance.now() - start;
     const weights = manifest.weights.reduce((s, w) => s + w.bytes, 0);
     const dispatches = Object.fromEntries(Object.entries(target.entries).map(([name, e]) => [name, e!.dispatches.length]));
-    if (flags.json) { printJson({ output: flags.output, model: manifest.model, targets: manifest.targets.map((t) => t.name), dispatches, weights, milliseconds: Math.round(ms), passes }); return; }
-    process.stdout.write(`${flags.output}: ${manifest.model.name}, variant ${manifest.model.variant}, ${manifest.model.dtype}; dispatches ${Object.entries(dispatches).map(([n, d]) => `${n} ${d}`).join(', ')}; ${weights ? `weights ${si(weights, 'B')}` : 'no weights'}; ${milliseconds(ms)}\n`);
+    if (flags.json) { printJson({ output: flags.output, model: manifest.model, targets: manifest.targets.map((t) => t.name), dispatches, weights, ...(quantised ? { quantisation: quantised } : {}), milliseconds: Math.round(ms), passes }); return; }
+    process.stdout.write(`${flags.output}: ${manifest.model.name}, variant ${manifest.model.variant}, ${precisionOf(manifest.model)}; dispatches ${Object.entries(dispatches).map(([n, d]) => `${n} ${d}`).join(', ')}; ${weights ? `weights ${si(weights, 'B')}` : 'no weights'}; ${milliseconds(ms)}\n`);
+    if (quantised) process.stdout.write(describeQuantisation(quantised, flags.dtype));
     if (!weights) process.stdout.write(pc.yellow('Compiled without a checkpoint: the bundle has no weights and cannot run. Add --checkpoint DIR for one that can.\n'));
   });
 
 /** Compiles a model in one variant and writes the bundle. */
 export async function compileModel(source: ModelSource, flags: Omit<CompileFlags, 'checkpoint' | 'json'>) {
-  const traced = trace(source.create(flags.mask), { name: source.name });
+  const model = source.create(flags.mask), tiling = tilingOf(model, flags.maxTiles), traced = trace(model, { name: source.name });
   const checkpoint = source.checkpoint === undefined ? undefined : await openCheckpoint(source.checkpoint, traced.parameters);
-  const passes: { pass: string; ops: number }[] = [];
+  const passes: { pass: string; ops: number }[] = [], quantise = quantiseRules(flags, flags.dtype);
   try {
     const compiled = compile(traced.graph, {
-      name: source.name, type: source.type, variant: flags.mask ?? source.ownVariant, dtype: flags.dtype, maxVisual: flags.maxVisual, maxText: flags.maxText,
+      name: source.name, type: source.type, variant: flags.mask ?? source.ownVariant, dtype: flags.dtype, ...(quantise ? { quantise } : {}), maxVisual: flags.maxVisual ?? roomForPictures(model), maxText: flags.maxText, ...(tiling && { tiling }),
       ...(checkpoint ? { checkpoint, ...tokensOf(source, checkpoint.files.folder) } : {}),
       onPass: (pass, graph) => {
         passes.push({ pass, ops: graph.nodes.length });

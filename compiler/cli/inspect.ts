@@ -3,8 +3,9 @@ import type { Manifest, Target, EntryName } from '../../runtime/manifest.ts';
 import { parseGrid } from '../../runtime/polynomial.ts';
 import { openBundleFolder } from '../../runtime/node.ts';
 import { UserError } from '../ir/errors.ts';
+import { printWeightFormat } from '../ir/weight-format.ts';
 import { executedWork } from '../bundle/executed.ts';
-import { counting, percent, printJson, si, table } from './output.ts';
+import { counting, percent, precisionOf, printJson, si, table } from './output.ts';
 
 export const inspectCommand = (): Command => new Command('inspect')
   .description('Show what a bundle holds: entry points, kernels, dispatches, buffers, weights, peak memory.')
@@ -33,9 +34,21 @@ function summarise(manifest: Manifest, target: Target) {
     entries: Object.fromEntries(Object.entries(target.entries).map(([name, e]) => [name, { dispatches: e!.dispatches.length, kernels: new Set(e!.dispatches.map((d) => d.kernel)).size, outputs: Object.keys(e!.outputs) }])),
     kernels: Object.entries(target.kernels).map(([id, k]) => ({ id, family: k.family, features: k.features, bindings: k.bindings.length })),
     memory: { weights: of('weight'), state: of('state'), visualMemory: visualMemory(manifest, target), arena: of('arena'), tables: of('rope'), inputs: of('input'), peak: Object.values(target.buffers).reduce((s, b) => s + b.bytes, 0) },
+    formats: formatsOf(target),
     buffers: Object.keys(target.buffers).length,
     weightFiles: manifest.weights.map((w) => ({ file: w.file, bytes: w.bytes })),
   };
+}
+
+/** Tensors and bytes of the weights in each format, the most bytes first. */
+function formatsOf(target: Target): { format: string; tensors: number; bytes: number }[] {
+  const found = new Map<string, { format: string; tensors: number; bytes: number }>();
+  for (const b of Object.values(target.buffers)) {
+    if (b.kind !== 'weight') continue;
+    const format = printWeightFormat(b.format), old = found.get(format) ?? { format, tensors: 0, bytes: 0 };
+    found.set(format, { format, tensors: old.tensors + b.parts.length, bytes: old.bytes + b.bytes });
+  }
+  return [...found.values()].sort((a, b) => b.bytes - a.bytes);
 }
 
 /** Bytes of the states that rows of images take, if these outlive a question: a prefill that computes them begins them anew. */
@@ -48,10 +61,11 @@ function visualMemory(manifest: Manifest, target: Target): number {
 
 function report(target: Target, s: Summary, executed: ReturnType<typeof executedWork> | undefined, list: boolean): string {
   const out = [
-    `${s.model.name} (${s.model.type}), variant ${s.model.variant}, ${s.model.dtype}; targets ${s.targets.join(', ')}; shown: ${s.target}`,
+    `${s.model.name} (${s.model.type}), variant ${s.model.variant}, ${precisionOf(s.model)}; targets ${s.targets.join(', ')}; shown: ${s.target}`,
     `limits: ${Object.entries(s.limits).map(([k, n]) => `${n} ${k} rows`).join(', ')}`, '',
     table(['entry point', 'dispatches', 'distinct kernels', 'outputs'], Object.entries(s.entries).map(([n, e]) => [n, String(e.dispatches), String(e.kernels), e.outputs.join(', ')])), '',
     table(['memory', 'bytes', ''], Object.entries(s.memory).map(([n, b]) => [n === 'visualMemory' ? '  of it visual memory' : n, String(b), si(b, 'B')])), '',
+    table(['weights', 'tensors', 'bytes'], s.formats.map((f) => [f.format, String(f.tensors), si(f.bytes, 'B')])), '',
     `${s.kernels.length} kernels (${[...new Set(s.kernels.map((k) => k.family))].join(', ')}), ${s.buffers} buffers, ${s.weightFiles.length ? s.weightFiles.map((w) => `${w.file} ${si(w.bytes, 'B')}`).join(', ') : 'no weights: compiled without a checkpoint'}`,
   ];
   if (executed) out.push('', `work of a prompt of ${executed.visual} visual and ${executed.text} text rows (convention exact; media first):`,

@@ -8,7 +8,7 @@
  *   value = code · scale. (An f16 scale would leave half of that word empty.)
  * - `int4`: ⌈K/8⌉ words of codes, then the scales of ⌈K/group⌉ groups along K. Element 8w + i is the low nibble of byte i of word w,
  *   element 8w + 4 + i the high one. Symmetric: f16 scales, two a word, the earlier in the low half; value = (code − 8) · scale.
- *   Asymmetric: a word a group, f16 scale in the low half and f16 offset in the high one; value = code · scale + offset.
+ *   A scale may be negative. Asymmetric: a word a group, f16 scale in the low half and f16 offset in the high one; value = code · scale + offset.
  *
  * Codes beyond K, in the last word, stand for 0 (asymmetric: for the offset); products multiply them by 0.
  */

@@ -49,11 +49,11 @@ export class DeviceEngine implements Engine {
     this.session.destroy();
     this.session = new Session(this.program, this.manifest);
     const seen: Promise<Map<string, Float32Array | Int32Array>>[] = [];
-    this.session.onVision = (dims) => { seen.push(this.outputs('vision', dims)); };
+    this.session.onVision = (dims, entry) => { seen.push(this.outputs(entry, dims)); };
     this.session.prefill(prompt);
     const read = this.outputs('prefill', this.session.last!.dims), images = await this.device.guard(Promise.all(seen));
     const names = new Set(images.flatMap((i) => [...i.keys()]));
-    return new Map([...[...names].map((name) => [name, join(images.map((i) => i.get(name)!))] as const), ...await this.device.guard(read)]);
+    return new Map([...[...names].map((name) => [name, join(images.flatMap((i) => i.get(name) ?? []))] as const), ...await this.device.guard(read)]);
   }
 
   async decode(token: number): Promise<Outputs> {

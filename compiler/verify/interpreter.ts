@@ -1,4 +1,5 @@
 /** Verification on the reference interpreter: the very graphs that are lowered to kernels, staged and fused. */
+import type { ImageInput } from '../../runtime/context.ts';
 import type { EntryName } from '../../runtime/manifest.ts';
 import { GraphBuilder } from '../ir/builder.ts';
 import type { Graph } from '../ir/graph.ts';
@@ -26,13 +27,17 @@ export class InterpreterEngine implements Engine {
 
   async prefill(prompt: Prompt): Promise<Outputs> {
     this.session = new Session(this.weights);
-    const images = imagesOf(prompt), seen: StepResult[] = [], { vision } = this.entries, prefill = this.entry('prefill');
-    if (vision) images.forEach((image, i) => seen.push(this.session.image(vision, { layout: this.imageLayout(vision, i, image.rows), inputs: this.inputs(vision, [], [image.data]) })));
+    const images = imagesOf(prompt), seen: StepResult[] = [], { tile, vision } = this.entries, prefill = this.entry('prefill');
+    if (vision) images.forEach((image, i) => {
+      for (let t = 0, n = image.tiles ?? 1, size = image.data.length / n; tile && t < n; t++)
+        seen.push(this.session.image(tile, { layout: this.tileLayout(tile, [tileNumber(i, t)]), inputs: this.inputs(tile, [], [{ ...image, data: image.data.subarray(t * size, (t + 1) * size) }]) }));
+      seen.push(this.session.image(vision, { layout: this.imageLayout(vision, i, image), inputs: this.inputs(vision, [], [image]) }));
+    });
     const read = this.session.extend(prefill, {
-      layout: { [this.main.name]: segmentsOf(prompt, this.text, this.media) }, inputs: this.inputs(prefill, idsOf(prompt), images.map((i) => i.data)),
+      layout: { [this.main.name]: segmentsOf(prompt, this.text, this.media) }, inputs: this.inputs(prefill, idsOf(prompt), images),
     });
     const names = new Set(seen.flatMap((r) => [...r.outputs.keys()]));
-    return new Map([...[...names].map((name) => [name, join(seen.map((r) => r.outputs.get(name)!.data as Float32Array))] as const), ...outputsOf(read)]);
+    return new Map([...[...names].map((name) => [name, join(seen.flatMap((r) => (r.outputs.get(name)?.data as Float32Array | undefined) ?? []))] as const), ...outputsOf(read)]);
   }
 
   async decode(token: number): Promise<Outputs> {
@@ -52,14 +57,19 @@ export class InterpreterEngine implements Engine {
     }));
   }
 
-  /** One image: all rows of every tower, and its rows in the prompt's sequence. */
-  private imageLayout(g: Graph, image: number, rows: number): Layout {
-    return Object.fromEntries([...g.sequences.values()].map((s): [string, Segment[]] => [
-      s.name, hasText(s) ? [{ kind: this.media, image, length: rows }] : s.kinds.map((k) => ({ kind: k.name, image, length: k.count.constant() ?? rows })),
-    ]));
+  /** One image: all rows of every tower (of each of its tiles), and its rows in the prompt's sequence. */
+  private imageLayout(g: Graph, image: number, { rows, tiles, sources }: ImageInput): Layout {
+    const main = [{ kind: this.media, image, length: rows }];
+    return { ...this.tileLayout(g, sources ? Array.from({ length: tiles ?? 1 }, (_, t) => tileNumber(image, t)) : [image]), [this.main.name]: main };
   }
-  private inputs(g: Graph, ids: readonly number[], images: readonly Float32Array[]): Record<string, ArrayLike<number>> {
-    return Object.fromEntries([...g.inputs].map(([name, n]) => [name, n.type.dtype === 'i32' ? ids : images.length ? join(images) : []]));
+  /** All rows of every tower, picture after picture. */
+  private tileLayout(g: Graph, pictures: readonly number[]): Layout {
+    return Object.fromEntries([...g.sequences.values()].filter((s) => !hasText(s)).map((s): [string, Segment[]] => [s.name, pictures.flatMap((image) => s.kinds.map((k) => ({ kind: k.name, image, length: k.count.constant()! })))]));
+  }
+  private inputs(g: Graph, ids: readonly number[], images: readonly ImageInput[]): Record<string, ArrayLike<number>> {
+    const gathers = g.nodes.filter((n) => n.op === 'gather_rows'), all = (of: (i: ImageInput) => Float32Array | Int32Array | undefined) => (images.length ? join(images.map((i) => of(i)!)) : []);
+    return Object.fromEntries([...g.inputs].map(([name, n]) => [name, gathers.some((x) => x.inputs[0] === n) ? all((i) => i.sources?.sources)
+      : gathers.some((x) => x.inputs.includes(n)) ? all((i) => i.sources?.weights) : n.type.dtype === 'i32' ? ids : all((i) => i.data)]));
   }
   private entry(name: EntryName): Graph {
     const g = this.entries[name];
@@ -67,5 +77,8 @@ export class InterpreterEngine implements Engine {
     return g;
   }
 }
+
+/** Tiles of images are numbered apart from images. */
+const tileNumber = (image: number, tile: number): number => (image + 1) * 1_000_000 + tile;
 
 const outputsOf = (r: StepResult): [string, Float32Array | Int32Array][] => [...r.outputs].map(([name, x]) => [name, x.data as Float32Array | Int32Array]);

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import type { ImageInput, PromptItem } from '../../runtime/context.ts';
 import { isImage } from '../../runtime/context.ts';
-import { parsePreprocessor, preprocess } from '../../runtime/image.ts';
+import { preprocess } from '../../runtime/image.ts';
 import type { Manifest } from '../../runtime/manifest.ts';
 import { decodeImage } from '../../runtime/node-image.ts';
 import { promptItems } from '../../runtime/prompt.ts';
@@ -10,6 +10,7 @@ import { Tokenizer } from '../../runtime/tokenizer.ts';
 import { readJson } from '../bundle/checkpoint.ts';
 import { UserError } from '../ir/errors.ts';
 import type { Golden, GoldenCase } from './golden.ts';
+import { preprocessorOf, tiledPictures } from './tiled-pictures.ts';
 
 export interface CasePrompt {
   readonly items: readonly PromptItem[];
@@ -22,7 +23,11 @@ export async function casePrompt(golden: Golden, c: GoldenCase, folder: string, 
   const tokenizer = new Tokenizer(readJson(join(folder, 'tokenizer.json')), readJson(join(folder, 'tokenizer_config.json')));
   const made = new Map<string, ArrayLike<number>>(), images: ImageInput[] = [];
   const pixels = `${c.name}.pixel_values`, embeddings = `${c.name}.visual_embeds`;
-  if (golden.has(pixels)) {
+  if (golden.has(pixels) && manifest.media?.tiling) {
+    const tiled = await tiledPictures(golden, c, folder, manifest.media);
+    images.push(...tiled.images);
+    made.set('pixel_values', tiled.own);
+  } else if (golden.has(pixels)) {
     const data = await golden.floats(pixels), size = data.length / golden.shape(pixels)[0]!, rows = manifest.media?.rowsPerImage;
     if (manifest.media?.input.source !== 'pixels' || rows === undefined || manifest.media.input.shape.reduce((a, b) => a * b, 1) !== size)
       throw new UserError(`The pictures of case '${c.name}' of ${golden.file} are [${golden.shape(pixels).slice(1).join(', ')}] each, and ${manifest.model.name} reads ${manifest.media ? `[${manifest.media.input.shape.join(', ')}]` : 'no pictures'}. The golden file belongs to another model.`);
@@ -42,7 +47,7 @@ export async function casePrompt(golden: Golden, c: GoldenCase, folder: string, 
   const items = promptItems({ ...manifest, media } as Manifest, tokenizer, c.prompt, images, true);
   const rows: PromptItem[] = [];
   for (const item of items) for (let n = isImage(item) ? item.rows : 1; n > 0; n--) rows.push(item);
-  const number = new Map(images.map((image, i) => [image, i]));
+  const number = new Map(items.filter(isImage).map((image, i) => [image, i]));
   made.set('input_ids', rows.map((r) => (isImage(r) ? id! : r)));
   made.set('segment_ids', rows.map((r) => (isImage(r) ? number.get(r)! : -1)));
   made.set('position_ids', rows.map((_, i) => i));
@@ -53,7 +58,7 @@ export async function casePrompt(golden: Golden, c: GoldenCase, folder: string, 
 /** The case's picture files, decoded, resized and normalised; undefined where the golden file has no pictures. */
 async function preparePictures(golden: Golden, c: GoldenCase, folder: string): Promise<Float32Array | undefined> {
   if (!c.image_files.length) return undefined;
-  const preprocessor = parsePreprocessor(readJson(join(folder, 'preprocessor_config.json')));
+  const preprocessor = preprocessorOf(folder);
   const all: number[] = [];
   for (const file of c.image_files) all.push(...preprocess(await decodeImage(golden.path(file)), preprocessor, file).data);
   return Float32Array.from(all);

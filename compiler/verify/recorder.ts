@@ -1,6 +1,7 @@
 /** Collects comparisons with a golden file: each tensor once a run, and at the end what nobody compared. */
 import { UserError } from '../ir/errors.ts';
-import { difference, quantityOf, tolerances } from './compare.ts';
+import type { Quantity, Tolerance } from './compare.ts';
+import { difference, quantityOf } from './compare.ts';
 import type { Golden } from './golden.ts';
 import type { TensorResult } from './report.ts';
 import { goldenVariants } from './variants.ts';
@@ -9,7 +10,7 @@ export class Recorder {
   readonly results: TensorResult[] = [];
   private readonly compared = new Set<string>();
   private readonly reasons = new Map<string, string>();
-  constructor(private readonly golden: Golden, private readonly dtype: 'f32' | 'f16') {}
+  constructor(private readonly golden: Golden, private readonly toleranceOf: (quantity: Quantity) => Tolerance) {}
 
   /**
    * Compares values with a tensor of the golden file, if it has it; `name` is without the case.
@@ -22,9 +23,9 @@ export class Recorder {
     const shape = this.golden.shape(tensor), size = shape.reduce((a, b) => a * b, 1);
     if (size !== values.length) throw new UserError(`Tensor '${tensor}' of ${this.golden.file} is [${shape.join(', ')}], ${size} values, and the model gives ${values.length}. The golden file belongs to another model.`);
     const plain = at.variant !== undefined && name.startsWith(`${at.variant}.`) ? name.slice(at.variant.length + 1) : name;
-    const quantity = quantityOf(plain), tolerance = tolerances[quantity][this.dtype];
-    const { absolute, relative } = difference(values, await this.golden.read(tensor));
-    this.results.push({ tensor, ...at, quantity, shape, absolute, relative, tolerance, ok: relative <= tolerance });
+    const quantity = quantityOf(plain), { measure, limit: tolerance } = this.toleranceOf(quantity);
+    const found = difference(values, await this.golden.read(tensor)), { absolute, relative, rms } = found;
+    this.results.push({ tensor, ...at, quantity, shape, absolute, relative, rms, measure, tolerance, ok: found[measure] <= tolerance });
     this.compared.add(tensor);
   }
 

@@ -11,6 +11,9 @@ export interface TensorResult {
   readonly shape: readonly number[];
   readonly absolute: number;
   readonly relative: number;
+  readonly rms: number;
+  /** Which of the two the tolerance is for. */
+  readonly measure: 'relative' | 'rms';
   readonly tolerance: number;
   readonly ok: boolean;
 }
@@ -28,11 +31,13 @@ export interface VerifyReport {
   readonly backend: 'gpu' | 'interpreter';
   readonly adapter?: string;
   readonly dtype: 'f32' | 'f16';
+  /** The format of quantised weights, as printed; absent where none are. */
+  readonly quantised?: string;
   readonly variants: readonly string[];
   readonly tensors: readonly TensorResult[];
   readonly tokens: readonly TokensResult[];
   readonly notCompared: readonly { readonly tensor: string; readonly reason: string }[];
-  /** Every tensor within its tolerance, and the greedy tokens equal (which f16 does not guarantee). */
+  /** Every tensor within its tolerance, and the greedy tokens equal (which fewer bits than f32 do not guarantee). */
   readonly ok: boolean;
 }
 
@@ -52,4 +57,4 @@ export function worstOf(results: readonly TensorResult[]): { worst: TensorResult
   }
   return [...groups.values()];
 }
-export const severity = (r: TensorResult): number => (r.tolerance > 0 ? r.relative / r.tolerance : r.absolute > 0 ? Infinity : 0);
+export const severity = (r: TensorResult): number => (r.tolerance > 0 ? r[r.measure] / r.tolerance : r.absolute > 0 ? Infinity : 0);

@@ -10,7 +10,9 @@ import { basename, join } from 'node:path';
 import type { AdapterPreference, FoundAdapter } from '../../runtime/node-adapter.ts';
 import { findAdapter } from '../../runtime/node-adapter.ts';
 import type { OpenDevice } from '../../runtime/device.ts';
+import type { QuantiseRules } from '../../passes/quantise.ts';
 import type { Checkpoint } from '../bundle/checkpoint.ts';
+import { storedAs } from '../bundle/quantise.ts';
 import type { ModelSource } from '../cli/model.ts';
 import { findModel, openCheckpoint } from '../cli/model.ts';
 import type { Compiled, CompileOptions } from '../compile.ts';
@@ -18,14 +20,17 @@ import { compile } from '../compile.ts';
 import type { Traced } from '../frontend/trace.ts';
 import { trace } from '../frontend/trace.ts';
 import { UserError } from '../ir/errors.ts';
-import { roundToF16 } from '../ir/f16.ts';
 import type { Graph } from '../ir/graph.ts';
+import type { WeightFormat } from '../ir/weight-format.ts';
+import { printWeightFormat } from '../ir/weight-format.ts';
+import { tilingOf } from '../tiling.ts';
 import { DeviceEngine } from './device.ts';
 import type { Engine } from './engine.ts';
 import { Golden } from './golden.ts';
 import { InterpreterEngine } from './interpreter.ts';
 import { Recorder } from './recorder.ts';
 import type { TokensResult, VerifyReport } from './report.ts';
+import { toleranceOf } from './compare.ts';
 import { compareMasks, compareRope, comparePictures } from './static.ts';
 import { runCase } from './run-case.ts';
 import { decoderPath, withTaps } from './taps.ts';
@@ -37,6 +42,8 @@ export interface VerifyOptions {
   /** Names as in the golden file; by default all that this compiler has. */
   readonly variants?: readonly string[];
   readonly dtype: 'f32' | 'f16';
+  /** Which matrices are quantised; the reference ran without. */
+  readonly quantise?: QuantiseRules;
   readonly backend: 'gpu' | 'interpreter';
   readonly adapter?: AdapterPreference;
   /** Only these cases; all by default. */
@@ -53,7 +60,7 @@ export async function verify(checkpoint: string, options: VerifyOptions): Promis
   const golden = await Golden.open(options.golden ?? join(checkpoint, 'golden.json'));
   let gpu: Accelerator | undefined;
   try {
-    const variants = chooseVariants(golden, options.variants), record = new Recorder(golden, options.dtype), tokens: TokensResult[] = [];
+    const variants = chooseVariants(golden, options.variants), record = new Recorder(golden, (quantity) => toleranceOf(quantity, options.dtype, options.quantise)), tokens: TokensResult[] = [];
     const cases = casesOf(golden, options.cases), total = variants.length * cases.length;
     if (options.backend === 'gpu') {
       const adapter = await findAdapter(options.adapter ? { prefer: options.adapter } : {});
@@ -75,9 +82,9 @@ export async function verify(checkpoint: string, options: VerifyOptions): Promis
         run.close();
       }
     }
-    const ok = record.results.every((r) => r.ok) && (options.dtype === 'f16' || tokens.every((t) => t.equal));
+    const ok = record.results.every((r) => r.ok) && (options.dtype === 'f16' || options.quantise !== undefined || tokens.every((t) => t.equal));
     return {
-      checkpoint, golden: golden.file, backend: options.backend, ...(gpu ? { adapter: gpu.adapter.name } : {}), dtype: options.dtype, variants,
+      checkpoint, golden: golden.file, backend: options.backend, ...(gpu ? { adapter: gpu.adapter.name } : {}), dtype: options.dtype, ...(options.quantise ? { quantised: printWeightFormat(options.quantise.format) } : {}), variants,
       tensors: record.results, tokens, notCompared: record.rest(variants), ok,
     };
   } finally {
@@ -107,17 +114,18 @@ export interface Prepared {
 }
 
 async function prepare(source: ModelSource, golden: Golden, variant: string, options: VerifyOptions, gpu: Accelerator | undefined): Promise<Prepared & { close(): void }> {
-  const traced = trace(source.create(variant), { name: source.name }), decoder = decoderPath(traced);
+  const model = source.create(variant), tiling = tilingOf(model), traced = trace(model, { name: source.name }), decoder = decoderPath(traced);
   const { files, nameOf } = await openCheckpoint(source.checkpoint!, traced.parameters);
   try {
     const expected = golden.description.checkpoint_tensors;
     if (expected !== undefined && expected !== files.names.length) throw new UserError(`${golden.file} was made with a checkpoint of ${expected} tensors${golden.description.model ? ` ('${golden.description.model}')` : ''}, and ${source.checkpoint} has ${files.names.length}. The golden file belongs to another model.`);
-    const { graph, taps } = withTaps(traced), weights = options.backend === 'interpreter' ? await readWeights(files, nameOf, graph, options.dtype) : undefined;
+    const { graph, taps } = withTaps(traced);
     const compileOptions: CompileOptions = {
-      name: basename(source.name), type: source.type, variant, dtype: options.dtype, ...capacities(golden), checkpoint: { files, nameOf },
-      targets: !gpu ? [] : [gpu.adapter.software ? 'software' : 'gpu'],
+      name: basename(source.name), type: source.type, variant, dtype: options.dtype, ...(options.quantise ? { quantise: options.quantise } : {}), ...capacities(golden), checkpoint: { files, nameOf },
+      ...(tiling && { tiling }), targets: !gpu ? [] : [gpu.adapter.software ? 'software' : 'gpu'],
     };
     const compiled = compile(traced.graph, compileOptions), withValues = compile(graph, compileOptions);
+    const weights = options.backend === 'interpreter' ? await readWeights(files, nameOf, graph, new Map([...compiled.formats, ...withValues.formats])) : undefined;
     const open: DeviceEngine[] = [];
     const engine = async (c: Compiled): Promise<Engine> => {
       if (!gpu) return new InterpreterEngine(c.entries, weights!);
@@ -150,12 +158,12 @@ function capacities({ description: { cases } }: Golden): { maxVisual: number; ma
   return { maxVisual: Math.max(1, ...cases.map((c) => c.num_visual)), maxText: Math.max(...cases.map((c) => c.num_positions - c.num_visual)) + answer };
 }
 
-/** The weights as the device would hold them: matrices in the dtype asked for, vectors in f32. */
-async function readWeights(files: Checkpoint, nameOf: (name: string) => string, g: Graph, dtype: 'f32' | 'f16'): Promise<Map<string, Float32Array>> {
+/** The weights as the device would hold them, in the format of each: rounded, or quantised and back. */
+async function readWeights(files: Checkpoint, nameOf: (name: string) => string, g: Graph, formats: ReadonlyMap<string, WeightFormat>): Promise<Map<string, Float32Array>> {
   const out = new Map<string, Float32Array>();
-  for (const [name, n] of g.weights) {
-    const stored = nameOf(name), values = await files.rows(stored, 0, files.entry(stored)!.shape[0]!);
-    out.set(name, dtype === 'f16' && n.type.dims.length > 1 ? values.map(roundToF16) : values);
+  for (const name of g.weights.keys()) {
+    const stored = nameOf(name), [rows] = files.entry(stored)!.shape as [number], values = await files.rows(stored, 0, rows);
+    out.set(name, storedAs(formats.get(name) ?? { kind: 'f32' }, values, values.length / rows, name));
   }
   return out;
 }

@@ -2,14 +2,14 @@
 import type { Poly } from '../ir/poly.ts';
 import { elementwiseKernel } from './elementwise.ts';
 import type { RowNumbers } from './expr.ts';
-import type { Kernel, Storage, View } from './kernel.ts';
+import type { Kernel, View, WeightMatrix } from './kernel.ts';
 import type { KernelOptions } from './printer.ts';
 
 export interface EmbedSpec {
   readonly rows: Poly;
   /** Numbers must lie within the table; the runtime checks ids before it uploads them. */
   readonly ids: RowNumbers;
-  readonly table: { readonly binding: string; readonly storage: Storage };
+  readonly table: WeightMatrix;
   readonly width: number;
   readonly out: View;
 }

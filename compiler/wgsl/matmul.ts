@@ -8,7 +8,8 @@
  * Ragged edges: rows, weight rows and K may be anything; indices are clamped, the tail of K is zeroed in A, stores are
  * guarded. Preconditions: weights and what lies behind them in their buffer are finite; A's and the outputs' rows do
  * not overlap in memory except that an epilogue may load the very element it stores; at most 65,535 tiles a side.
- * Arithmetic is f32 for every storage. A norm's gain is applied on the way in, 1/σ of an RMS norm to the sums; statistics
+ * Arithmetic is f32 for every storage. Quantised weights become numbers in registers, or on their way into a panel: the scale of
+ * an int8 row multiplies its finished sums, those of int4 the vectors that several rows of A share. A norm's gain is applied on the way in, 1/σ of an RMS norm to the sums; statistics
  * come first, from one more walk over the tile's rows, except an RMS norm's where nothing is staged.
  */
 import type { MatmulSchedule } from '../schedule/matmul-schedule.ts';
@@ -19,6 +20,8 @@ import type { KernelOptions, Lanes } from './printer.ts';
 import { Memory, range } from './printer.ts';
 import { declareOperandA } from './operand.ts';
 import { statisticsText } from './statistics.ts';
+import type { WeightRowAccess } from './weights.ts';
+import { declareWeightRows } from './weights.ts';
 import type { MatmulGroup, MatmulSpec } from './weight-rows.ts';
 import { WeightRows, checkSpec, shapeOf } from './weight-rows.ts';
 
@@ -35,8 +38,9 @@ export function matmulKernel(spec: MatmulSpec, schedule: MatmulSchedule, options
   const problem = whyNotMatmul(schedule, shape, { maxComputeWorkgroupStorageSize: Infinity, maxComputeInvocationsPerWorkgroup: Infinity, maxComputeWorkgroupSizeX: Infinity, maxComputeWorkgroupSizeY: Infinity });
   if (problem) throw new RangeError(problem);
   const memory = new Memory(options);
-  const a = declareOperandA(memory, spec);
-  const weight = memory.vector('weight', spec.weight.binding, spec.weight.storage, 4, spec.K);
+  const weight = declareWeightRows(memory, 'weight', spec.weight, spec.K);
+  // Panels are filled vector by vector; without them an invocation uses all of what it fetches at once.
+  const a = declareOperandA(memory, spec, schedule.depth ? 4 : 4 * weight.parts);
   const chunk = chunkOf(schedule, shape)!;
   const lanes = (g: MatmulGroup): Lanes => ([4, 2, 1] as const).find((n) => (chunk / g.linears) % n === 0)!;
   const weightRows = new WeightRows(spec, chunk, memory, lanes);
@@ -71,7 +75,7 @@ interface Context {
   readonly schedule: MatmulSchedule;
   readonly memory: Memory;
   readonly a: ReturnType<typeof declareOperandA>;
-  readonly weight: ReturnType<Memory['vector']>;
+  readonly weight: WeightRowAccess;
   readonly weightRows: WeightRows;
   readonly chunk: number;
 }
@@ -81,11 +85,14 @@ const each = (s: MatmulSchedule, f: (i: number, j: number) => string): string =>
   range(s.outputs[1]).map((i) => range(s.outputs[0]).map((j) => f(i, j)).join(' ')).join('\n  ');
 const declareSums = (s: MatmulSchedule): string => each(s, (i, j) => `var s${i}_${j} = ${s.sum === 'dot' ? '0.0' : 'vec4<f32>(0.0)'};`);
 const addProduct = (s: MatmulSchedule, i: number, j: number): string => (s.sum === 'dot' ? `s${i}_${j} += dot(x${i}, y);` : `s${i}_${j} += x${i} * y;`);
-/** A finished sum; 1/σ of an RMS norm scales it. */
-const finished = ({ schedule, a }: Context, i: number, j: number): string => {
+/** A finished sum; 1/σ of an RMS norm scales it, and the scale of an int8 row. */
+const finished = ({ schedule, a, weight }: Context, i: number, j: number): string => {
   const sum = schedule.sum === 'dot' ? `s${i}_${j}` : `dot(s${i}_${j}, vec4<f32>(1.0))`;
-  return a.scaleAfter ? `${sum} * scale${i}` : sum;
+  return `${sum}${a.scaleAfter ? ` * scale${i}` : ''}${weight.rowScale ? ` * row_scale${j}` : ''}`;
 };
+/** Statements that read the scales of int8 rows; the j-th of an invocation begins at `base(j)`. */
+const rowScales = ({ schedule, weight }: Context, base: (j: number) => string): string =>
+  (weight.rowScale ? range(schedule.outputs[0]).map((j) => `  let row_scale${j} = ${weight.rowScale!(base(j))};\n`).join('') : '');
 
 /** Every invocation reads its rows of A and of W; no barrier but those of a norm's statistics. */
 function directBody(c: Context): string {
@@ -94,14 +101,25 @@ function directBody(c: Context): string {
   // The squares of an RMS norm are summed on the way, and the gain multiplies whichever side has fewer vectors a step.
   const rms = a.scaleAfter, gainOnWeights = rms && nj < ni, statistics = a.norm && !rms;
   const row = (i: number): string => (i ? `row0 + ${i}u` : 'row0');
+  /** The products of group `k` of K with the vectors of the weight rows. */
+  const step = (vector: (j: number) => string): string =>
+    `${a.declareStep('k', 'k')}${range(ni).map((i) => (rms ? `    let r${i} = ${a.raw(`${i}`, 'k')}; squares${i} += r${i} * r${i}; let x${i} = r${i}${gainOnWeights ? '' : ' * gain_k'};\n` : `    let x${i} = ${a.load(`${i}`, 'k', { gain: true })};\n`)).join('')}${range(nj).map((j) => `    { let y = ${gainOnWeights ? `(${vector(j)}) * gain_k` : vector(j)}; ${range(ni).map((i) => addProduct(schedule, i, j)).join(' ')} }\n`).join('')}`;
   return `  let rows = ${memory.poly(spec.rows)};
   let row0 = (group.y * ${ty}u + local.y) * ${ni}u;
   let place = (group.x * ${tx}u + local.x) * ${nj}u;
 ${statistics ? `  statistics(t, group.y * ${ty * ni}u, rows);\n` : ''}  if (row0 >= rows || place >= ${weightRows.places}u) { return; }
-${range(ni).map((i) => a.declareRow(`${i}`, `min(${row(i)}, rows - 1u)`, `local.y * ${ni}u + ${i}u`)).join('')}${range(nj).map((j) => `  let w${j} = ${weight.rowUnit(weightRows.row(j ? `(place + ${j}u)` : 'place'), spec.K)};\n`).join('')}  ${declareSums(schedule)}
-${rms ? `  ${range(ni).map((i) => `var squares${i} = vec4<f32>(0.0);`).join(' ')}\n` : ''}  for (var k = 0u; k < ${Math.ceil(spec.K / 4)}u; k++) {
-${a.declareStep('k', 'k')}${range(ni).map((i) => (rms ? `    let r${i} = ${a.raw(`${i}`, 'k')}; squares${i} += r${i} * r${i}; let x${i} = r${i}${gainOnWeights ? '' : ' * gain_k'};\n` : `    let x${i} = ${a.load(`${i}`, 'k', { gain: true })};\n`)).join('')}${range(nj).map((j) => `    { let y = ${weight.loadFour(`w${j}`, 'k')}${gainOnWeights ? ' * gain_k' : ''}; ${range(ni).map((i) => addProduct(schedule, i, j)).join(' ')} }\n`).join('')}  }
-${rms ? range(ni).map((i) => `  let scale${i} = 1.0 / sqrt(dot(squares${i}, vec4<f32>(1.0)) / ${spec.K}.0 + ${floatLiteral(a.norm!.eps)});\n`).join('') : ''}  ${weightRows.finish('place', { count: ni, inside: `min(${ni}u, rows - row0)`, at: (r) => `row0 + ${r}` }, (i, j) => finished(c, i, j))}
+${range(ni).map((i) => a.declareRow(`${i}`, `min(${row(i)}, rows - 1u)`, `local.y * ${ni}u + ${i}u`)).join('')}${range(nj).map((j) => `  let w${j} = ${weight.rowUnit(weightRows.row(j ? `(place + ${j}u)` : 'place'))};\n`).join('')}  ${declareSums(schedule)}
+${rms ? `  ${range(ni).map((i) => `var squares${i} = vec4<f32>(0.0);`).join(' ')}\n` : ''}${weight.fetchesPerScale ? walkGroups(c, step) : `  for (var k = 0u; k < ${Math.ceil(spec.K / 4)}u; k++) {\n${step((j) => weight.loadFour(`w${j}`, 'k'))}  }\n`}${rms ? range(ni).map((i) => `  let scale${i} = 1.0 / sqrt(dot(squares${i}, vec4<f32>(1.0)) / ${spec.K}.0 + ${floatLiteral(a.norm!.eps)});\n`).join('') : ''}${rowScales(c, (j) => `w${j}`)}  ${weightRows.finish('place', { count: ni, inside: `min(${ni}u, rows - row0)`, at: (r) => `row0 + ${r}` }, (i, j) => finished(c, i, j))}
+`;
+}
+
+/** K in groups that share a scale, which is read once a group; within, fetch by fetch, each for all its vectors. */
+function walkGroups({ schedule, spec, weight }: Context, step: (vector: (j: number) => string) => string): string {
+  const { parts, fetchesPerScale: run } = weight, rows = range(schedule.outputs[0]), fetches = Math.ceil(spec.K / (4 * parts));
+  return `  for (var n = 0u; n < ${Math.ceil(fetches / run!)}u; n++) {
+${rows.map((j) => `  let q${j} = ${weight.groupScale!(`w${j}`, 'n')};\n`).join('')}  for (var at = n * ${run}u; at < ${fetches % run! ? `min((n + 1u) * ${run}u, ${fetches}u)` : `(n + 1u) * ${run}u`}; at++) {
+${rows.map((j) => `    let f${j} = ${weight.fetch(`w${j}`, 'at')};\n`).join('')}${range(parts).map((p) => `    { let k = at * ${parts}u${p ? ` + ${p}u` : ''};\n${step((j) => `${weight.vector(`f${j}`, p)} * q${j}.x + q${j}.y`)}    }\n`).join('')}  }
+  }
 `;
 }
 
@@ -119,13 +137,13 @@ function stagedBody(c: Context): string {
   const slot = (p: number): string => (p ? `slot + ${p * perPass}u` : 'slot');
   const guard = (slots: number, p: number, text: string): string => ((p + 1) * perPass > slots ? `if (${slot(p)} < ${slots}u) { ${text} }` : text);
   const inside = (x: string): string => (ragged ? `select(vec4<f32>(0.0), ${x}, k < ${total}u)` : x);
-  const chunks = range(nj / chunk);
+  const chunks = range(nj / chunk), placeOf = (j: number): string => `(first_place + ${Math.floor(j / chunk) * chunk * tx + (j % chunk)}u + local.x * ${chunk}u)`;
   return `  let rows = ${memory.poly(spec.rows)};
   let first = group.y * ${tile.rows}u;
   let first_place = group.x * ${tile.columns}u;
 ${a.norm ? '  statistics(t, first, rows);\n' : ''}  let slot = t / ${steps}u;
   let step = t % ${steps}u;
-${passes(tile.rows).map((p) => a.declareRow(`f${p}`, `min(first + min(${slot(p)}, ${tile.rows - 1}u), rows - 1u)`, `min(${slot(p)}, ${tile.rows - 1}u)`)).join('')}${passes(tile.columns).map((p) => `  let w${p} = ${weight.rowUnit(weightRows.row(`(first_place + ${slotPlace(slot(p))})`), spec.K)};\n`).join('')}  ${declareSums(schedule)}
+${passes(tile.rows).map((p) => a.declareRow(`f${p}`, `min(first + min(${slot(p)}, ${tile.rows - 1}u), rows - 1u)`, `min(${slot(p)}, ${tile.rows - 1}u)`)).join('')}${passes(tile.columns).map((p) => `  let w${p} = ${weight.rowUnit(weightRows.row(`(first_place + ${slotPlace(slot(p))})`))};\n`).join('')}  ${declareSums(schedule)}
   for (var k0 = 0u; k0 < ${total}u; k0 += ${steps}u) {
     let k = k0 + step;
     let kc = ${ragged ? `min(k, ${total - 1}u)` : 'k'};
@@ -135,6 +153,6 @@ ${passes(tile.rows).map((p) => `    ${guard(tile.rows, p, `panel_a[step * ${stri
 ${range(ni).map((i) => `      let x${i} = panel_a[q * ${strideA}u + local.y + ${i * ty}u];\n`).join('')}${range(nj).map((j) => `      { let y = panel_w[q * ${strideW}u + local.x + ${j * tx}u]; ${range(ni).map((i) => addProduct(schedule, i, j)).join(' ')} }\n`).join('')}    }
   }
   let row0 = first + local.y;
-${a.scaleAfter ? range(ni).map((i) => `  let scale${i} = row_stats[local.y + ${i * ty}u].y;\n`).join('') : ''}${chunks.map((q) => `  { let place = first_place + ${q * chunk * tx}u + local.x * ${chunk}u;
+${a.scaleAfter ? range(ni).map((i) => `  let scale${i} = row_stats[local.y + ${i * ty}u].y;\n`).join('') : ''}${rowScales(c, (j) => weight.rowUnit(weightRows.row(placeOf(j))))}${chunks.map((q) => `  { let place = first_place + ${q * chunk * tx}u + local.x * ${chunk}u;
   ${weightRows.finish('place', { count: ni, at: (r) => `row0 + ${r}${ty > 1 ? ` * ${ty}u` : ''}` }, (i, j) => finished(c, i, q * chunk + j))} }\n`).join('')}`;
 }

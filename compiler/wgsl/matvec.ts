@@ -5,6 +5,7 @@
  * walking along K side by side, so that a group of K of the row `a` is loaded once for all of them. Partial sums meet in
  * workgroup memory; with one lane there is nothing to meet and no barrier. Layouts and ragged edges as in matmul. The
  * squares of an RMS norm are summed in the same walk and 1/σ scales the sums; a layer norm walks once more before.
+ * Quantised weights are multiplied as codes, and their scales applied to sums.
  * Preconditions: as matmul; spec.rows is 1.
  */
 import type { MatvecSchedule } from '../schedule/matmul-schedule.ts';
@@ -17,6 +18,7 @@ import { Memory, range } from './printer.ts';
 import { statisticsText } from './statistics.ts';
 import type { MatmulSpec } from './weight-rows.ts';
 import { WeightRows, checkSpec, shapeOf } from './weight-rows.ts';
+import { declareWeightRows } from './weights.ts';
 
 export function matvecKernel(spec: MatmulSpec, schedule: MatvecSchedule, options: KernelOptions): Kernel {
   checkSpec(spec);
@@ -26,8 +28,8 @@ export function matvecKernel(spec: MatmulSpec, schedule: MatvecSchedule, options
   if (problem) throw new RangeError(problem);
   const { lanes, outputs, teams } = schedule, invocations = lanes * teams, { K } = spec;
   const memory = new Memory(options);
-  const a = declareOperandA(memory, spec);
-  const weight = memory.vector('weight', spec.weight.binding, spec.weight.storage, 4, K);
+  const weight = declareWeightRows(memory, 'weight', spec.weight, K), grouped = weight.fetchesPerScale !== undefined;
+  const a = declareOperandA(memory, spec, grouped ? 4 * weight.parts : 4);
   // One lane finishes all its team's outputs; several share them in the smallest pieces that hold whole outputs.
   const pair = shape.pairs || spec.groups.some((g) => g.out.storage === 'f16x2') ? 2 : 1;
   const smallest = spec.groups.reduce((n, g) => Math.max(n, g.linears), 1) * pair;
@@ -39,10 +41,34 @@ export function matvecKernel(spec: MatmulSpec, schedule: MatvecSchedule, options
   const rms = a.scaleAfter, layer = a.norm?.kind === 'layer_norm';
   const scale = (sum: string): string => `1.0 / sqrt(${sum} / ${K}.0 + ${floatLiteral(a.norm!.eps)})`;
   const register = (j: number): string => (schedule.sum === 'dot' ? `s${j}` : `dot(s${j}, vec4<f32>(1.0))`);
-  const walk = `${a.declareRow('0', '0u', '0u')}${range(outputs).map((j) => `  let w${j} = ${weight.rowUnit(weightRows.row(j ? `(place + ${j}u)` : 'place'), K)};\n`).join('')}  ${range(outputs).map((j) => `var s${j} = ${schedule.sum === 'dot' ? '0.0' : 'vec4<f32>(0.0)'};`).join(' ')}
-${rms ? '  var squares = vec4<f32>(0.0);\n' : ''}  for (var k = ${lanes > 1 ? 'lane' : '0u'}; k < ${Math.ceil(K / 4)}u; k += ${lanes}u) {
-${a.declareStep('k', 'k')}${rms ? `    let r = ${a.raw('0', 'k')};\n    squares += r * r;\n    let x = r * gain_k;\n` : `    let x = ${a.load('0', 'k', { gain: true })};\n`}${range(outputs).map((j) => `    s${j} += ${schedule.sum === 'dot' ? `dot(x, ${weight.loadFour(`w${j}`, 'k')})` : `x * ${weight.loadFour(`w${j}`, 'k')}`};\n`).join('')}  }
+  const rows = range(outputs), zero = schedule.sum === 'dot' ? '0.0' : 'vec4<f32>(0.0)';
+  const product = (x: string, y: string): string => (schedule.sum === 'dot' ? `dot(${x}, ${y})` : `${x} * ${y}`);
+  /** `x` of group `k` of K, then `use` it. */
+  const step = (use: string): string =>
+    `${a.declareStep('k', 'k')}${rms ? `    let r = ${a.raw('0', 'k')};\n    squares += r * r;\n    let x = r * gain_k;\n` : `    let x = ${a.load('0', 'k', { gain: true })};\n`}${use}`;
+  const plain = `  for (var k = ${lanes > 1 ? 'lane' : '0u'}; k < ${Math.ceil(K / 4)}u; k += ${lanes}u) {
+${step(rows.map((j) => `    s${j} += ${product('x', weight.loadFour(`w${j}`, 'k'))};\n`).join(''))}  }
 `;
+  const walk = `${a.declareRow('0', '0u', '0u')}${rows.map((j) => `  let w${j} = ${weight.rowUnit(weightRows.row(j ? `(place + ${j}u)` : 'place'))};\n`).join('')}  ${rows.map((j) => `var s${j} = ${zero};`).join(' ')}
+${rms ? '  var squares = vec4<f32>(0.0);\n' : ''}${grouped ? walkGroups() : plain}${weight.rowScale ? rows.map((j) => `  s${j} *= ${weight.rowScale!(`w${j}`)};\n`).join('') : ''}`;
+
+  /**
+   * Codes are summed as they are; the scale multiplies the sum, the offset the sum of `x`, which all weight rows share. An
+   * invocation that has a row to itself does so once a group, lanes that walk side by side once a fetch.
+   */
+  function walkGroups(): string {
+    const run = weight.fetchesPerScale!, fetches = Math.ceil(K / (4 * weight.parts));
+    const fetch = `${rows.map((j) => `    let f${j} = ${weight.fetch(`w${j}`, 'at')};\n`).join('')}${range(weight.parts).map((p) => `    { let k = at * ${weight.parts}u${p ? ` + ${p}u` : ''};
+${step(`    xs += ${schedule.sum === 'dot' ? 'dot(x, vec4<f32>(1.0))' : 'x'};\n${rows.map((j) => `    d${j} += ${product('x', weight.vector(`f${j}`, p))};\n`).join('')}`)}    }\n`).join('')}`;
+    const begin = (group: string): string => `${rows.map((j) => `    let q${j} = ${weight.groupScale!(`w${j}`, group)};\n`).join('')}    var xs = ${zero}; ${rows.map((j) => `var d${j} = ${zero};`).join(' ')}\n`;
+    const end = rows.map((j) => `    s${j} += d${j} * q${j}.x + xs * q${j}.y;\n`).join('');
+    if (lanes > 1) return `  for (var at = lane; at < ${fetches}u; at += ${lanes}u) {\n${begin(`at / ${run}u`)}${fetch}${end}  }\n`;
+    return `  for (var n = 0u; n < ${Math.ceil(fetches / run)}u; n++) {
+${begin('n')}    for (var at = n * ${run}u; at < ${fetches % run ? `min((n + 1u) * ${run}u, ${fetches}u)` : `(n + 1u) * ${run}u`}; at++) {
+${fetch}    }
+${end}  }
+`;
+  }
   const statistics = layer ? '  statistics(t, 0u, 1u);\n' : '';
   const place = `let place = (group.x * ${teams}u + ${lanes > 1 ? `t / ${lanes}u` : 't'}) * ${outputs}u;`;
   let body: string, shared = '';

@@ -24,9 +24,10 @@ export interface OperandA {
   raw(id: string, k: string): string;
 }
 
-export function declareOperandA(memory: Memory, spec: MatmulSpec): OperandA {
-  const { prologue, K } = spec;
-  if (prologue?.kind === 'patches') return declarePatches(memory, spec, prologue);
+/** `unit`: elements of K in a step of the walk, a multiple of 4; what the last step reads beyond K counts as 0. */
+export function declareOperandA(memory: Memory, spec: MatmulSpec, unit: number): OperandA {
+  const { prologue, K } = spec, masked = (x: string, k: string): string => maskTail(x, k, K, unit);
+  if (prologue?.kind === 'patches') return declarePatches(memory, spec, prologue, masked);
   const view = memory.view('a', spec.a, 4);
   const weights = prologue && declareNormWeights(memory, prologue, K);
   const rms = prologue?.kind === 'rms_norm';
@@ -34,24 +35,24 @@ export function declareOperandA(memory: Memory, spec: MatmulSpec): OperandA {
     norm: prologue, view, scaleAfter: rms,
     declareRow: (id, row, statsRow) => `  let a${id} = ${view.rowUnit(row)};\n${prologue && !rms ? `  let stats${id} = row_stats[${statsRow}];\n` : ''}`,
     declareStep: (_k, kc) => (weights ? `    let gain_k = ${weights.gain.loadFour('0u', kc)};\n${weights.bias ? `    let bias_k = ${weights.bias.loadFour('0u', kc)};\n` : ''}` : ''),
-    raw: (id, k) => maskTail(view.loadFour(`a${id}`, k), k, K),
+    raw: (id, k) => masked(view.loadFour(`a${id}`, k), k),
     load: (id, k, { gain }) => {
       const x = view.loadFour(`a${id}`, k);
-      if (!prologue) return maskTail(x, k, K);
-      if (rms) return maskTail(gain ? `${x} * gain_k` : x, k, K);
-      return maskTail(`(${x} - vec4<f32>(stats${id}.x)) * stats${id}.y * gain_k${weights!.bias ? ' + bias_k' : ''}`, k, K);
+      if (!prologue) return masked(x, k);
+      if (rms) return masked(gain ? `${x} * gain_k` : x, k);
+      return masked(`(${x} - vec4<f32>(stats${id}.x)) * stats${id}.y * gain_k${weights!.bias ? ' + bias_k' : ''}`, k);
     },
   };
 }
 
 /** Patch `row` counts over pictures, then down and across; k over channels, then down and across the patch. */
-function declarePatches(memory: Memory, spec: MatmulSpec, p: Patches): OperandA {
-  const { K } = spec, across = Math.floor(p.width / p.size), down = Math.floor(p.height / p.size), first = spec.a.column ?? 0;
+function declarePatches(memory: Memory, spec: MatmulSpec, p: Patches, masked: (x: string, k: string) => string): OperandA {
+  const across = Math.floor(p.width / p.size), down = Math.floor(p.height / p.size), first = spec.a.column ?? 0;
   // Four neighbours in k lie side by side in the picture if the patch's width allows; else each has its own address.
   const together = p.size % 4 === 0;
   const pictures = memory.vector('pictures', spec.a.binding, spec.a.storage, together ? 4 : 1, ...[p.width % 4 === 0 ? p.width : 1, first] as const);
   const offset = (k: string): string => `(${k}) / ${p.size * p.size}u * ${p.height * p.width}u + (${k}) / ${p.size}u % ${p.size}u * ${p.width}u + (${k}) % ${p.size}u`;
-  const load = (id: string, k: string): string => maskTail(together ? pictures.load(`a${id} + at0`, 4) : `vec4<f32>(${range(4).map((i) => pictures.load(`a${id} + at${i}`, 1)).join(', ')})`, k, K);
+  const load = (id: string, k: string): string => masked(together ? pictures.load(`a${id} + at0`, 4) : `vec4<f32>(${range(4).map((i) => pictures.load(`a${id} + at${i}`, 1)).join(', ')})`, k);
   return {
     norm: undefined, view: undefined, scaleAfter: false, load, raw: load,
     declareRow: (id, row) => `  let patch${id} = ${row};

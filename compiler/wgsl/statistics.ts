@@ -19,9 +19,9 @@ export interface Norm {
 /** Bytes of workgroup memory that `statisticsText` takes. */
 export const statisticsBytes = (rows: number, invocations: number): number => 8 * rows + 4 * Math.max(rows, invocations);
 
-/** Components of a K-vector's group `k4` that lie beyond K become 0. */
-export const maskTail = (x: string, k4: string, K: number): string =>
-  (K % 4 === 0 ? x : `select(vec4<f32>(0.0), ${x}, vec4<u32>(0u, 1u, 2u, 3u) + 4u * (${k4}) < vec4<u32>(${K}u))`);
+/** Components of a K-vector's group `k4` that lie beyond K become 0; `unit`: elements of a step, of which the last may leave K. */
+export const maskTail = (x: string, k4: string, K: number, unit = 4): string =>
+  (K % unit === 0 ? x : `select(vec4<f32>(0.0), ${x}, vec4<u32>(0u, 1u, 2u, 3u) + 4u * (${k4}) < vec4<u32>(${K}u))`);
 
 /**
  * Module-scope text with `fn statistics(t: u32, first: u32, rows: u32)`: row `first + r` of `a` (clamped to the last of

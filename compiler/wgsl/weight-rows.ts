@@ -10,7 +10,7 @@ import type { MatmulShape } from '../schedule/matmul-schedule.ts';
 import type { Poly } from '../ir/poly.ts';
 import type { Finish, OutputGroup } from './epilogue.ts';
 import { declareFinish } from './epilogue.ts';
-import type { Storage, View } from './kernel.ts';
+import type { View, WeightMatrix } from './kernel.ts';
 import type { Lanes, Memory } from './printer.ts';
 import { range, vecType } from './printer.ts';
 import type { Norm } from './statistics.ts';
@@ -32,13 +32,13 @@ export interface MatmulGroup extends OutputGroup {
   readonly linears: number;
 }
 
-/** out = epilogue(prologue(A) · Wᵀ): A [rows, K], W [Σ linears · width, K] row-major. */
+/** out = epilogue(prologue(A) · Wᵀ): A [rows, K], W [Σ linears · width, K] row-major, quantised or not. */
 export interface MatmulSpec {
   readonly rows: Poly;
   readonly K: number;
   readonly a: View;
   readonly prologue?: Norm | Patches;
-  readonly weight: { readonly binding: string; readonly storage: Storage };
+  readonly weight: WeightMatrix;
   readonly groups: readonly MatmulGroup[];
 }
 
@@ -51,7 +51,7 @@ export const shapeOf = (spec: MatmulSpec): MatmulShape => ({
 /** Checks what no type can say. */
 export function checkSpec(spec: MatmulSpec): void {
   if (!spec.groups.length) throw new RangeError('A matmul needs at least one group of outputs.');
-  if (spec.a.storage === 'i32' || spec.weight.storage === 'i32') throw new RangeError('A matmul multiplies floats, not i32.');
+  if (spec.a.storage === 'i32') throw new RangeError('A matmul multiplies floats, not i32.');
   for (const g of spec.groups) if (!(g.width > 0 && g.linears > 0)) throw new RangeError(`A group of ${g.width} columns with ${g.linears} linears has no output.`);
   const p = spec.prologue;
   if (p?.kind === 'patches' && spec.K !== p.channels * p.size * p.size) throw new RangeError(`Patches of ${p.channels}·${p.size}² pixels are ${p.channels * p.size * p.size} wide, not K = ${spec.K}.`);

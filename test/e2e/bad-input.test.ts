@@ -194,7 +194,7 @@ describe('a bundle', () => {
   /** All kernels of the folder, so that the one this device uses is among them. */
   const kernels = (folder: string): string[] => readdirSync(join(folder, 'kernels')).map((f) => join(folder, 'kernels', f));
 
-  test('of a newer schema', () => unusable(changed((_, j) => { j.schema++; }), /has schema version 2, this runtime reads version 1\. Update the runtime/));
+  test('of a newer schema', () => unusable(changed((_, j) => { j.schema++; }), /has schema version 3, this runtime reads version 2\. Update the runtime/));
   test('with a changed kernel', () => unusable(changed((f) => kernels(f).forEach((k) => writeFileSync(k, `${readFileSync(k, 'utf8')}\n`))), /kernels\/.*\.wgsl is not the file that the bundle was made with/));
   test('with a missing kernel', () => unusable(changed((f) => kernels(f).forEach((k) => rmSync(k))), /kernels\/.*\.wgsl does not exist/));
   test.each(['../outside.wgsl', '/etc/passwd', 'kernels/../../x', 'C:/x', '.hidden'])('with the kernel path %s', (path) => unusable(changed((_, j) => { for (const t of j.targets) for (const k of Object.values(t.kernels)) k.file = path; }), /bundle\.json is not as its schema says at 'targets\.0\.kernels.*a path inside the bundle was expected/));

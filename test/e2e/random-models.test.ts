@@ -6,8 +6,10 @@
  */
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { UserError } from '../../compiler/ir/index.ts';
+import type { WeightFormat } from '../../compiler/ir/index.ts';
+import { UserError, int4Groups, isQuantised } from '../../compiler/ir/index.ts';
 import { maskAnalysis } from '../../passes/mask-analysis.ts';
+import type { QuantiseRules } from '../../passes/quantise.ts';
 import type { PromptItem } from '../../runtime/context.ts';
 import { isImage } from '../../runtime/context.ts';
 import type { OpenDevice } from '../../runtime/device.ts';
@@ -30,7 +32,7 @@ afterAll(() => opened.close());
 /** Prompts in the order in which they are asked; each either continues what is in the cache or begins anew. */
 interface Script { readonly c: Case; readonly ends: readonly number[]; readonly again: readonly PromptItem[]; readonly options: BundleOptions }
 
-function script(o: CaseOptions, dtypes: readonly ('f32' | 'f16')[]): fc.Arbitrary<Script> {
+function script(o: CaseOptions, dtypes: readonly ('f32' | 'f16')[], quantised = false): fc.Arbitrary<Script> {
   const generating: CaseOptions = { ...o, generates: true };
   return fc.oneof(randomCase(generating), randomCase({ ...generating, masks: knownMask })).chain((c) => {
     const items = itemsOf(c), vocabulary = c.graph.outputs.get('logits')!.type.dims[0]!, images = items.filter(isImage);
@@ -40,13 +42,13 @@ function script(o: CaseOptions, dtypes: readonly ('f32' | 'f16')[]): fc.Arbitrar
       ends: fc.subarray(afterText.slice(0, -1), { maxLength: Math.min(3, afterText.length - 1) }).map((e) => [...e, items.length]),
       // The same pictures in another order, one of them perhaps twice, with other words around them.
       chosen: fc.array(fc.constantFrom(...images, 0), { maxLength: 3 }), words: fc.tuple(text, text, text, text), last: fc.nat(vocabulary - 1), keep: fc.nat(items.length),
-      spare: fc.constantFrom(0, 3), dtype: fc.constantFrom(...dtypes), packed: fc.boolean(), software: fc.boolean(),
-    }).map(({ ends, chosen, words, last, keep, spare, dtype, packed, software }): Script => {
+      spare: fc.constantFrom(0, 3), dtype: fc.constantFrom(...dtypes), packed: fc.boolean(), software: fc.boolean(), rules: quantised ? rulesFor(c) : fc.constant(undefined),
+    }).map(({ ends, chosen, words, last, keep, spare, dtype, packed, software, rules }): Script => {
       const again: PromptItem[] = [...(keep % 2 ? items.slice(0, keep) : []), ...words.flatMap((w, i) => [...w, ...(chosen[i] ? [chosen[i]!] : [])]), last];
       return {
         c, ends, again,
         options: {
-          dtype, device: software ? 'software' : 'gpu', features: packed ? new Set() : opened.features,
+          dtype, ...(rules ? { quantise: rules } : {}), device: software ? 'software' : 'gpu', features: packed ? new Set() : opened.features,
           maxVisual: Math.max(1, visualLength(items), visualLength(again)) + spare, maxText: Math.max(textLength(items), textLength(again)) + spare,
         },
       };
@@ -54,9 +56,21 @@ function script(o: CaseOptions, dtypes: readonly ('f32' | 'f16')[]): fc.Arbitrar
   });
 }
 
+/** Every matrix in a format of its own, but for those that one kernel reads in turn. */
+function rulesFor({ graph }: Case): fc.Arbitrary<QuantiseRules> {
+  const formats: readonly WeightFormat[] = [{ kind: 'f32' }, { kind: 'int8' }, ...int4Groups.flatMap((group) => [true, false].map((symmetric) => ({ kind: 'int4' as const, group, symmetric })))];
+  const matrices = [...graph.weights].filter(([, n]) => n.type.dims.length > 1).map(([name]) => name);
+  return fc.record({ format: fc.constantFrom(...formats.filter(isQuantised)), chosen: fc.array(fc.option(fc.constantFrom(...formats), { nil: undefined }), { minLength: matrices.length, maxLength: matrices.length }) }).map(({ format, chosen }) => {
+    const of = (name: string): WeightFormat | undefined => chosen[matrices.indexOf(name.replace('gate_proj', 'up_proj'))];
+    const keep = matrices.flatMap((pattern) => { const own = of(pattern); return own ? [{ pattern, format: own }] : []; });
+    // At least one is quantised: the table, which every model reads.
+    return { format, keep: [{ pattern: 'embed_tokens', format }, ...keep] };
+  });
+}
+
 /** Runs the script on a session; the worst distance of its logits from the definition's. */
-async function worstOf({ c, ends, again, options }: Script, session: Session): Promise<number> {
-  const items = itemsOf(c), weights = storedWeights(c, options.dtype);
+async function worstOf({ c, ends, again, options }: Script, session: Session, formats: Parameters<typeof storedWeights>[1]): Promise<number> {
+  const items = itemsOf(c), weights = storedWeights(c, formats);
   let worst = 0;
   const compare = async (prompt: readonly PromptItem[], what: string): Promise<void> => {
     const [got, next] = await Promise.all([session.logits(), session.next()]), want = referenceLogits(c, prompt, weights), d = distance(want, got);
@@ -86,16 +100,17 @@ async function worstOf({ c, ends, again, options }: Script, session: Session): P
 /** Weights are rounded alike on both sides; what is left are f32 sums, and f16 products where the device has them. */
 const tolerance = (o: BundleOptions): number => (o.dtype === 'f32' ? 1e-4 : 2e-2);
 
-const sizes: Readonly<Record<string, { options: CaseOptions; dtypes: readonly ('f32' | 'f16')[] }>> = {
+const sizes: Readonly<Record<string, { options: CaseOptions; dtypes: readonly ('f32' | 'f16')[]; quantised?: boolean }>> = {
   'small models in f32': { options: {}, dtypes: ['f32'] },
   'wider models and longer prompts in f32': { options: { width: 67, length: 41, layers: 2 }, dtypes: ['f32'] },
   'models in f16': { options: { width: 20, length: 9, layers: 2 }, dtypes: ['f16'] },
+  'quantised models': { options: { width: 150, length: 9, layers: 2 }, dtypes: ['f32', 'f16'], quantised: true },
 };
-for (const [name, { options, dtypes }] of Object.entries(sizes)) {
+for (const [name, { options, dtypes, quantised }] of Object.entries(sizes)) {
   test(`${name} answer as their definitions say`, { timeout: asked ? 3_600_000 : 300_000 }, async () => {
     let refused = 0;
     const start = performance.now();
-    await fc.assert(fc.asyncProperty(script(options, dtypes), async (s) => {
+    await fc.assert(fc.asyncProperty(script(options, dtypes, quantised), async (s) => {
       if (performance.now() - start > patience) return; // a slow machine: pipelines take seconds to make
       try {
         maskAnalysis.run(s.c.graph);
@@ -104,7 +119,7 @@ for (const [name, { options, dtypes }] of Object.entries(sizes)) {
         refused++;
         return;
       }
-      const worst = await withSession(s.c, opened.device, { ...s.options, maxText: s.options.maxText + 1 }, (session) => worstOf(s, session));
+      const worst = await withSession(s.c, opened.device, { ...s.options, maxText: s.options.maxText + 1 }, (session, formats) => worstOf(s, session, formats));
       opened.check();
       expect(worst).toBeLessThan(tolerance(s.options));
     }), runs);

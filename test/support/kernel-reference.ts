@@ -2,11 +2,14 @@
  * What the kernel families must compute, in plain TypeScript over numbers: buffers by name, elements by view. Slow and
  * obvious on purpose.
  */
+import { dequantiseRows, quantiseRows } from '../../compiler/bundle/quantise.ts';
+import { rowWords } from '../../compiler/ir/weight-format.ts';
 import { unaryFunctions } from '../../compiler/ir/ops/elementwise.ts';
+import { shuffleSource } from '../../compiler/ir/ops/pixel-shuffle.ts';
 import type { ElementExpr, RowNumbers } from '../../compiler/wgsl/expr.ts';
 import type { ElementwiseSpec } from '../../compiler/wgsl/elementwise.ts';
 import type { Rope } from '../../compiler/wgsl/epilogue.ts';
-import type { Storage, View } from '../../compiler/wgsl/kernel.ts';
+import type { Storage, View, WeightStorage } from '../../compiler/wgsl/kernel.ts';
 import type { MatmulSpec } from '../../compiler/wgsl/matmul.ts';
 import type { BufferData } from './gpu.ts';
 import { fromHalves, toHalves } from './gpu.ts';
@@ -18,6 +21,7 @@ const components = { position: 0, kind: 1, index: 2, image: 3 } as const;
 export class Buffers {
   readonly data = new Map<string, Float64Array>();
   private readonly storage = new Map<string, Storage>();
+  private readonly words = new Map<string, Uint32Array>();
 
   /** Adds a buffer; numbers are rounded to the storage. */
   add(name: string, storage: Storage, values: ArrayLike<number>): this {
@@ -26,13 +30,22 @@ export class Buffers {
     this.storage.set(name, storage);
     return this;
   }
+  /** Adds rows of a weight matrix; a kernel sees the quantised rows, the reference what they stand for. */
+  addWeight(name: string, storage: WeightStorage, values: ArrayLike<number>, K: number): this {
+    if (typeof storage === 'string') return this.add(name, storage, values);
+    const words = new Uint32Array((values.length / K) * rowWords(storage, K));
+    quantiseRows(storage, Float32Array.from(values), K, words, name);
+    this.data.set(name, Float64Array.from(dequantiseRows(storage, words, K)));
+    this.words.set(name, words);
+    return this;
+  }
   get(name: string): Float64Array { return this.data.get(name)!; }
 
   /** As a kernel's buffers, with a few elements of rubbish behind each that no kernel may use or change. */
   encode(): Record<string, BufferData> {
     return Object.fromEntries([...this.data].map(([name, x]) => {
-      const s = this.storage.get(name)!;
-      return [name, s === 'f32' ? Float32Array.from(x) : s === 'i32' ? Int32Array.from(x) : toHalves(x)];
+      const s = this.storage.get(name)!, words = this.words.get(name);
+      return [name, words ?? (s === 'f32' ? Float32Array.from(x) : s === 'i32' ? Int32Array.from(x) : toHalves(x))];
     }));
   }
   decode(name: string, x: BufferData): Float64Array {
@@ -63,11 +76,20 @@ export function evaluate(e: ElementExpr, b: Buffers, dims: Dims, row: number, co
     case 'acc': return acc[e.index]!;
     case 'constant': return Math.fround(e.value);
     case 'load': {
+      if (e.shuffle) { const from = shuffleSource(e.shuffle, row, column); return b.read(e.view, dims, from.row, from.column); }
       const r = e.repeat, h = e.halves, c = h ? column - (column % h) + Math.floor((column % h) / 2) + (column % 2) * (h / 2) : r ? Math.floor(column / (r.group * r.headDim)) * r.headDim + (column % r.headDim) : column;
       return b.read(e.view, dims, row, c);
     }
     case 'vector': return b.get(e.binding)[(e.offset ?? 0) + column]!;
     case 'gather': return b.get(e.table.binding)[b.number(e.rows, dims, row) * width + column]!;
+    case 'mix': {
+      let sum = 0;
+      for (let s = 0; s < e.sources; s++) {
+        const i = b.read(e.map, dims, row, s), weight = e.weights ? b.read(e.weights, dims, row, s) : 1;
+        sum += weight * (i >= 0 ? b.read(e.from, dims, i, column) : b.get(e.learned!.binding)[(-1 - i) * width + column]!);
+      }
+      return sum;
+    }
     case 'unary': return unaryFunctions[e.fn]!(at(e.x));
     case 'add': return at(e.a) + at(e.b);
     case 'sub': return at(e.a) - at(e.b);

@@ -1,6 +1,8 @@
 /** Numeric tests of the kernel families (attention aside) on one adapter, against plain TypeScript. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Poly } from '../../compiler/ir/poly.ts';
+import type { QuantisedFormat } from '../../compiler/ir/weight-format.ts';
+import { int4Groups, printWeightFormat } from '../../compiler/ir/weight-format.ts';
 import { unaryFunctions } from '../../compiler/ir/ops/elementwise.ts';
 import { matmulDefault, matvecDefault } from '../../compiler/schedule/matmul-defaults.ts';
 import type { MatmulSchedule, MatvecSchedule } from '../../compiler/schedule/matmul-schedule.ts';
@@ -10,11 +12,13 @@ import { copyKernel } from '../../compiler/wgsl/copy.ts';
 import { elementwiseKernel, ropeKernel } from '../../compiler/wgsl/elementwise.ts';
 import { embedKernel } from '../../compiler/wgsl/embed.ts';
 import type { UnaryName } from '../../compiler/wgsl/expr.ts';
-import type { Kernel, Storage, View } from '../../compiler/wgsl/kernel.ts';
+import { gatherKernel } from '../../compiler/wgsl/gather.ts';
+import type { FloatStorage, Kernel, Storage, View } from '../../compiler/wgsl/kernel.ts';
 import { matmulKernel, shapeOf } from '../../compiler/wgsl/matmul.ts';
 import { matvecKernel } from '../../compiler/wgsl/matvec.ts';
 import { normKernel } from '../../compiler/wgsl/norm.ts';
 import type { KernelOptions } from '../../compiler/wgsl/printer.ts';
+import { range } from '../../compiler/wgsl/printer.ts';
 import type { OpenDevice } from '../../runtime/device.ts';
 import type { FoundAdapter } from '../../runtime/node-adapter.ts';
 import { findAdapter } from '../../runtime/node-adapter.ts';
@@ -23,6 +27,7 @@ import { Buffers, elementwiseReference, matmulReference, normed, numbers, worstE
 import { randomProduct } from './random-products.ts';
 
 type Writes = ReturnType<typeof elementwiseReference>;
+const quantised: readonly QuantisedFormat[] = [{ kind: 'int8' }, ...int4Groups.flatMap((group) => [true, false].map((symmetric) => ({ kind: 'int4' as const, group, symmetric })))];
 const f32 = 'f32' as const, zero = Poly.zero, T = Poly.dim('T');
 const view = (binding: string, stride: number, storage: Storage = f32, more: Partial<View> = {}): View => ({ binding, storage, stride, offset: zero, ...more });
 
@@ -32,7 +37,7 @@ const tolerance = (outs: readonly Storage[]): number => (outs.some((s) => s.star
 export function kernelSuites(kind: 'swiftshader' | 'lavapipe'): void {
   // Dawn's entry must be held as long as its devices are used.
   let found: FoundAdapter | undefined;
-  let open: OpenDevice | undefined, options: KernelOptions, storages: Storage[];
+  let open: OpenDevice | undefined, options: KernelOptions, storages: FloatStorage[];
   beforeAll(async () => {
     found = await findAdapter({ prefer: kind });
     open = await found.open();
@@ -70,6 +75,27 @@ export function kernelSuites(kind: 'swiftshader' | 'lavapipe'): void {
       const shape = shapeOf(spec), writes = matmulReference(spec, buffers, dims), tried = [matvecDefault(shape, 'software'), matvecDefault(shape, 'gpu'), teams[seed % teams.length]!].filter((t) => !whyNotMatvec(t, shape));
       for (const s of kind === 'swiftshader' ? tried : [tried[seed % tried.length]!])
         expect(await error(matvecKernel(spec, s, options), buffers, writes, dims), `${name}, ${JSON.stringify(s)}`).toBeLessThan(tolerance(spec.groups.map((g) => g.out.storage)));
+    });
+  });
+
+  describe('quantised weights', () => {
+    test.each(quantised.flatMap((f, i) => range(kind === 'swiftshader' ? 4 : 2).map((n) => [printWeightFormat(f), f, 200 + i * 8 + n] as const)))('%s, random product %#', async (_name, format, seed) => {
+      const product = randomProduct(seed, { storages, weights: [format] }), shape = shapeOf(product.spec), writes = matmulReference(product.spec, product.buffers, product.dims);
+      const tried = [matmulDefault(shape, 'software'), tiles[seed % tiles.length]!, ...(seed % 4 ? [] : [matmulDefault(shape, 'gpu')])].filter((t) => !whyNotMatmul(t, shape));
+      for (const s of kind === 'swiftshader' ? tried : [tried[seed % tried.length]!])
+        expect(await error(matmulKernel(product.spec, s, options), product.buffers, writes, product.dims), `${product.name}, ${JSON.stringify(s)}`).toBeLessThan(tolerance(product.spec.groups.map((g) => g.out.storage)));
+      const one = randomProduct(seed, { storages, weights: [format], oneRow: true }), oneShape = shapeOf(one.spec), oneWrites = matmulReference(one.spec, one.buffers, one.dims);
+      const ways = [matvecDefault(oneShape, 'software'), matvecDefault(oneShape, 'gpu'), teams[seed % teams.length]!].filter((t) => !whyNotMatvec(t, oneShape));
+      for (const s of kind === 'swiftshader' ? ways : [ways[seed % ways.length]!])
+        expect(await error(matvecKernel(one.spec, s, options), one.buffers, oneWrites, one.dims), `${one.name}, ${JSON.stringify(s)}`).toBeLessThan(tolerance(one.spec.groups.map((g) => g.out.storage)));
+    });
+    test.each(quantised.map((f) => [printWeightFormat(f), f] as const))('rows of a table in %s', async (_name, format) => {
+      for (const width of [1, 6, 90, 201]) {
+        const b = new Buffers().add('ids', 'i32', [3, 0, 11, 5]).addWeight('table', format, numbers(12 * width, width), width).add('out', f32, numbers(4 * width, 2));
+        const spec = { rows: T, ids: view('ids', 1, 'i32'), table: { binding: 'table', storage: format }, width, out: view('out', width) };
+        const writes = elementwiseReference({ rows: T, width, value: { op: 'gather', table: spec.table, rows: spec.ids }, out: spec.out }, b, { T: 4 });
+        expect(await error(embedKernel(spec, options), b, writes, { T: 4 })).toBeLessThan(2e-7);
+      }
     });
   });
 
@@ -146,6 +172,35 @@ export function kernelSuites(kind: 'swiftshader' | 'lavapipe'): void {
         const spec = { rows: T, width, from: view('x', kvHeads * headDim, from), to: view('out', width, to, { regions: [{ count: Poly.of(1), start: Poly.of(0) }, { count: T.sub(1), start: Poly.of(4) }] }), repeat: { heads, kvHeads, headDim } };
         const writes = elementwiseReference({ rows: T, width, value: { op: 'load', view: spec.from, repeat: { group: heads / kvHeads, headDim } }, out: spec.to }, b, { T: rows });
         expect(await error(copyKernel(spec, options), b, writes, { T: rows }), `${from} to ${to}`).toBeLessThan(tolerance([to]));
+      }
+    });
+  });
+
+  describe('copy of blocks of a picture', () => {
+    test.each([[6, 3, 5], [4, 2, 8], [8, 4, 3], [3, 1, 6]])('a grid of side %i, factor %i, rows of %i, two pictures', async (side, factor, width) => {
+      const rows = 2 * (side / factor) ** 2, columns = factor ** 2 * width, shuffle = { side, factor, width };
+      for (const from of storages) for (const to of storages) {
+        const b = new Buffers().add('x', from, numbers((2 * side ** 2 + 1) * width, 1)).add('out', to, numbers((rows + 1) * columns, 2));
+        const spec = { rows: T, width: columns, from: view('x', width, from, { offset: Poly.of(1) }), to: view('out', columns, to), shuffle };
+        const writes = elementwiseReference({ rows: T, width: columns, value: { op: 'load', view: spec.from, shuffle }, out: spec.to }, b, { T: rows });
+        expect(await error(copyKernel(spec, options), b, writes, { T: rows }), `${from} to ${to}`).toBeLessThan(tolerance([to]));
+      }
+    });
+  });
+
+  describe('gather', () => {
+    test.each([[1, 5, 1, 0], [7, 12, 1, 1], [6, 9, 4, 2], [3, 1, 4, 1], [5, 30, 2, 0]])('%i rows of %i columns, each of %i sources, %i learned rows', async (rows, width, sources, known) => {
+      const have = 11;
+      for (const from of storages) for (const to of storages) for (const table of known ? storages : [f32]) {
+        const b = new Buffers().add('x', from, numbers((have + 1) * width, 1)).add('map', 'i32', Array.from({ length: rows * sources }, (_, i) => ((i * 7 + 3) % (have + known)) - known))
+          .add('shares', f32, numbers(rows * sources, 3)).add('learned', table, numbers(Math.max(1, known) * width, 4)).add('out', to, numbers((rows + 2) * width, 2));
+        const mix = {
+          from: view('x', width, from, { offset: Poly.of(1) }), map: view('map', sources, 'i32'), sources,
+          ...(sources > 1 && { weights: view('shares', sources) }), ...(known && { learned: { binding: 'learned', storage: table } }),
+        };
+        const spec = { rows: T, width, ...mix, out: view('out', width, to, { offset: Poly.of(2) }) };
+        const writes = elementwiseReference({ rows: T, width, value: { op: 'mix', ...mix }, out: spec.out }, b, { T: rows });
+        expect(await error(gatherKernel(spec, options), b, writes, { T: rows }), `${from} and ${table} to ${to}`).toBeLessThan(tolerance([to]));
       }
     });
   });

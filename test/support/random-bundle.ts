@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import type { Checkpoint } from '../../compiler/bundle/checkpoint.ts';
 import type { DeviceClass } from '../../compiler/bundle/families.ts';
 import { writeBundle } from '../../compiler/bundle/write.ts';
+import { storedAs } from '../../compiler/bundle/quantise.ts';
+import type { Compiled } from '../../compiler/compile.ts';
 import { compile } from '../../compiler/compile.ts';
 import type { Layout, Segment } from '../../compiler/ir/index.ts';
 import { interpret } from '../../compiler/ir/index.ts';
-import { roundToF16 } from '../../compiler/ir/f16.ts';
+import type { QuantiseRules } from '../../passes/quantise.ts';
 import { chooseTarget } from '../../runtime/bundle.ts';
 import type { ImageInput, PromptItem } from '../../runtime/context.ts';
 import { isImage } from '../../runtime/context.ts';
@@ -23,6 +25,7 @@ import { promptSequence } from './run-program.ts';
 export interface BundleOptions {
   readonly device: DeviceClass;
   readonly dtype: 'f32' | 'f16';
+  readonly quantise?: QuantiseRules;
   /** Features that the target may use: without `shader-f16`, f16 weights are packed. */
   readonly features: ReadonlySet<string>;
   readonly maxVisual: number;
@@ -54,12 +57,13 @@ export function referenceLogits(c: Case, items: readonly PromptItem[], weights =
   return Float32Array.from(interpret(c.graph, { layout, inputs, weights }).outputs.get('logits')!.data);
 }
 
-/** The weights as a bundle of this dtype stores them: matrices rounded, vectors as they are. */
-export const storedWeights = (c: Case, dtype: 'f32' | 'f16'): Case['weights'] =>
-  dtype === 'f32' ? c.weights : new Map([...c.weights].map(([name, w]) => [name, c.graph.weights.get(name)!.type.dims.length > 1 ? w.map(roundToF16) : w]));
+/** The weights as a bundle stores them in these formats: matrices rounded, or quantised and back. */
+export const storedWeights = (c: Case, formats: Formats): Case['weights'] =>
+  new Map([...c.weights].map(([name, w]) => [name, storedAs(formats.get(name) ?? { kind: 'f32' }, w, w.length / c.graph.weights.get(name)!.type.dims[0]!)]));
+type Formats = Compiled['formats'];
 
-/** Compiles the case, writes the bundle, loads it, and hands `use` a session on it. */
-export async function withSession<T>(c: Case, device: GPUDevice, o: BundleOptions, use: (session: Session) => Promise<T>): Promise<T> {
+/** Compiles the case, writes the bundle, loads it, and hands `use` a session on it, and the formats of its weights. */
+export async function withSession<T>(c: Case, device: GPUDevice, o: BundleOptions, use: (session: Session, formats: Formats) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'eemllm-random-'));
   try {
     const rows = async (name: string, from: number, count: number): Promise<Float32Array> => {
@@ -67,8 +71,8 @@ export async function withSession<T>(c: Case, device: GPUDevice, o: BundleOption
       return all.slice(from * width, (from + count) * width);
     };
     const files = { folder: join(folder, 'none'), rows } as unknown as Checkpoint;
-    const { content } = compile(c.graph, {
-      name: 'random', type: 'random', variant: 'own', dtype: o.dtype, maxVisual: o.maxVisual, maxText: o.maxText, targets: [o.device], checkpoint: { files, nameOf: (name) => name },
+    const { content, formats } = compile(c.graph, {
+      name: 'random', type: 'random', variant: 'own', dtype: o.dtype, ...(o.quantise ? { quantise: o.quantise } : {}), maxVisual: o.maxVisual, maxText: o.maxText, targets: [o.device], checkpoint: { files, nameOf: (name) => name },
     });
     await writeBundle(join(folder, 'bundle'), content);
     const bundle = await openBundleFolder(join(folder, 'bundle'));
@@ -76,7 +80,7 @@ export async function withSession<T>(c: Case, device: GPUDevice, o: BundleOption
     const session = new Session(program, bundle.manifest);
     try {
       await uploadWeights(bundle, program);
-      return await use(session);
+      return await use(session, formats);
     } finally {
       session.destroy();
       program.destroy();

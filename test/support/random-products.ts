@@ -1,7 +1,8 @@
 /** Random products with every prologue, epilogue and kind of group that the matmul and matvec families know. */
 import { Poly } from '../../compiler/ir/poly.ts';
+import { printWeightFormat } from '../../compiler/ir/weight-format.ts';
 import type { ElementExpr, UnaryName } from '../../compiler/wgsl/expr.ts';
-import type { Storage, View } from '../../compiler/wgsl/kernel.ts';
+import type { FloatStorage, View, WeightMatrix, WeightStorage } from '../../compiler/wgsl/kernel.ts';
 import type { MatmulGroup, MatmulSpec } from '../../compiler/wgsl/matmul.ts';
 import { Buffers, numbers } from './kernel-reference.ts';
 
@@ -21,19 +22,23 @@ const unaries: readonly UnaryName[] = ['gelu', 'gelu_tanh', 'quick_gelu', 'silu'
 
 export interface ProductOptions {
   /** Storages that the device has. */
-  readonly storages: readonly Storage[];
+  readonly storages: readonly FloatStorage[];
+  /** How weights may be stored; as everything else by default. */
+  readonly weights?: readonly WeightStorage[];
   readonly oneRow?: boolean;
 }
 
-export function randomProduct(seed: number, { storages, oneRow = false }: ProductOptions): Product {
+export function randomProduct(seed: number, { storages, weights = storages, oneRow = false }: ProductOptions): Product {
   const d = new Dice(seed), buffers = new Buffers(), notes: string[] = [];
   const rows = oneRow ? 1 : d.of([1, 2, 7, 13, 17, 33, 40]), V = d.below(4), dims = { V, T: rows };
   const count = oneRow ? Poly.of(1) : Poly.dim('T');
   let fill = seed;
-  const add = (name: string, storage: Storage, n: number, scale = 1): string => { buffers.add(name, storage, numbers(n, ++fill, scale)); return name; };
-  const float = (): Storage => d.of(storages);
+  const addWeight = (name: string, storage: WeightStorage, rows: number, width: number, scale: number): WeightMatrix => { buffers.addWeight(name, storage, numbers(rows * width, ++fill, scale), width); return { binding: name, storage }; };
+  const add = (name: string, storage: FloatStorage, n: number, scale = 1): string => { buffers.add(name, storage, numbers(n, ++fill, scale)); return name; };
+  const float = (): FloatStorage => d.of(storages);
 
-  let K = d.of([4, 8, 11, 14, 26, 64, 90, 93, 128]);
+  // Groups of quantised weights are seen only where K has several, and where the last is cut short.
+  let K = d.of([4, 8, 11, 14, 26, 64, 90, 93, 128, ...(weights.every((w) => typeof w === 'string') ? [] : [160, 201, 300])]);
   const kind = d.of(['none', 'none', 'rms_norm', 'layer_norm', 'patches'] as const);
   const aStorage = float();
   let a: View, prologue: MatmulSpec['prologue'];
@@ -77,9 +82,9 @@ export function randomProduct(seed: number, { storages, oneRow = false }: Produc
     };
     if (shape === 'residual') value = { op: 'add', a: value, b: { op: 'load', view } };
     if (shape === 'position') {
-      const s = float();
+      const s = d.of(weights);
       buffers.add('ids', 'i32', Int32Array.from({ length: (rows + 1) * 4 }, () => d.below(5)));
-      value = { op: 'add', a: { op: 'mul', a: value, b: { op: 'constant', value: 0.5 } }, b: { op: 'gather', table: { binding: add(`table${g}`, s, 5 * width), storage: s }, rows: { binding: 'ids', component: 'index', offset: Poly.of(1) } } };
+      value = { op: 'add', a: { op: 'mul', a: value, b: { op: 'constant', value: 0.5 } }, b: { op: 'gather', table: addWeight(`table${g}`, s, 5, width, 1), rows: { binding: 'ids', component: 'index', offset: Poly.of(1) } } };
     }
     let rope: MatmulGroup['rope'];
     if (shape === 'rope') {
@@ -90,8 +95,8 @@ export function randomProduct(seed: number, { storages, oneRow = false }: Produc
     groups.push({ linears, width, value, out: view, ...(rope ? { rope } : {}) });
     notes.push(`${shape} ${width} ${storage} ${into}`);
   }
-  const wStorage = float(), total = groups.reduce((s, g) => s + g.linears * g.width, 0);
-  notes.push(`w ${wStorage}`);
-  const spec: MatmulSpec = { rows: count, K, a, weight: { binding: add('w', wStorage, total * K, 0.5), storage: wStorage }, groups, ...(prologue ? { prologue } : {}) };
+  const wStorage = d.of(weights), total = groups.reduce((s, g) => s + g.linears * g.width, 0);
+  notes.push(`w ${typeof wStorage === 'string' ? wStorage : printWeightFormat(wStorage)}`);
+  const spec: MatmulSpec = { rows: count, K, a, weight: addWeight('w', wStorage, total, K, 0.5), groups, ...(prologue ? { prologue } : {}) };
   return { name: `#${seed}: ${notes.join(', ')}`, spec, buffers, dims };
 }

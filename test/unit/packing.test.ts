@@ -13,7 +13,7 @@ const q = one('layers.0.q_proj.weight', 8, 4), k = one('layers.0.k_proj.weight',
 describe('where tensors lie', () => {
   test('a run of another group\'s blocks is read where it lies, if a binding may begin there', () => {
     for (const [columns, shared] of [[64, true], [5, false]] as const) { // 8 rows × 64 × 4 bytes is a multiple of 256
-      const p = new Packing(4);
+      const p = new Packing(() => ({ kind: 'f32' }));
       p.want([k, v], columns);
       p.want([q, k, v], columns);
       const whole = p.find([q, k, v], columns), part = p.find([k, v], columns);
@@ -23,20 +23,20 @@ describe('where tensors lie', () => {
     }
   });
   test('a run at the front needs no alignment; blocks in another order are no run', () => {
-    const p = new Packing(2);
+    const p = new Packing(() => ({ kind: 'f16' }));
     p.want([q, k, v], 5);
     expect(p.find([q, k], 5)).toMatchObject({ firstRow: 0, rows: 12 });
     expect(p.tensors.size).toBe(1);
     expect(p.find([k, q], 5).name).not.toBe(p.find([q, k], 5).name);
   });
   test('a matrix of one column is a matrix: vectors alone are said to be vectors', () => {
-    const p = new Packing(2);
+    const p = new Packing(() => ({ kind: 'f16' }));
     p.find([one('down_proj.weight', 3)], 1);
     p.find([one('norm.weight', 3)]);
     expect([...p.tensors.values()].map((t) => t.shape)).toEqual([[3, 1], [3]]);
   });
   test('a tensor that lies as in the checkpoint keeps its name; another layout of it gets its own', () => {
-    const p = new Packing(4), plain = one('lm_head.weight', 4);
+    const p = new Packing(() => ({ kind: 'f32' })), plain = one('lm_head.weight', 4);
     expect(p.find([plain], 3).name).toBe('lm_head.weight');
     expect(p.find([one('lm_head.weight', 4, 2)], 3).name).toBe('lm_head.weight.packed');
     expect(p.find([{ tensors: ['lm_head.weight', 'lm_head.weight'], rows: 4 }], 3).name).toBe('lm_head.weight+weight.packed');
@@ -50,14 +50,14 @@ test('a rotated head puts the two halves of each pair side by side; interleaved 
 
 test('every row of every tensor is written once, where its block says', async () => {
   const block = fc.record({ names: fc.integer({ min: 1, max: 3 }), heads: fc.integer({ min: 1, max: 3 }), headDim: fc.constantFrom(undefined, 2, 4, 6) });
-  await fc.assert(fc.asyncProperty(fc.array(block, { minLength: 1, maxLength: 3 }), fc.integer({ min: 1, max: 5 }), fc.constantFrom<'F32' | 'F16'>('F32', 'F16'), async (list, columns, dtype) => {
+  await fc.assert(fc.asyncProperty(fc.array(block, { minLength: 1, maxLength: 3 }), fc.integer({ min: 1, max: 5 }), fc.constantFrom<'f32' | 'f16'>('f32', 'f16'), async (list, columns, dtype) => {
     const blocks = list.map(({ names, heads, headDim }, i): Block => ({ tensors: Array.from({ length: names }, (_, j) => `t${i}.${j}`), rows: heads * (headDim ?? 3), ...(headDim ? { headDim } : {}) }));
     const value = (tensor: string, row: number, column: number): number => { const [i, j] = tensor.slice(1).split('.').map(Number) as [number, number]; return i * 512 + j * 128 + row * 5 + column; };
     const files = { rows: async (name: string, from: number, count: number) => Float32Array.from({ length: count * columns }, (_, i) => value(name, from + Math.floor(i / columns), i % columns)) } as unknown as Checkpoint;
     const rows = blocks.reduce((n, b) => n + blockRows(b), 0), written: number[] = [];
-    for await (const piece of packedTensor({ name: 'x', blocks, shape: [rows, columns] }, dtype, files, (n) => n).data() as AsyncIterable<Uint8Array>) {
+    for await (const piece of packedTensor({ name: 'x', blocks, shape: [rows, columns], format: { kind: dtype } }, files, (n) => n).data() as AsyncIterable<Uint8Array>) {
       const own = piece.slice().buffer;
-      written.push(...(dtype === 'F32' ? new Float32Array(own) : Array.from(new Uint16Array(own), fromF16)));
+      written.push(...(dtype === 'f32' ? new Float32Array(own) : Array.from(new Uint16Array(own), fromF16)));
     }
     const wanted = blocks.flatMap((b) => Array.from({ length: blockRows(b) }, (_, r) => blockSource(b, r)).flatMap(({ tensor, row }) => Array.from({ length: columns }, (_, c) => value(tensor, row, c))));
     expect(written).toEqual(wanted);
@@ -67,6 +67,6 @@ test('every row of every tensor is written once, where its block says', async ()
 
 test('a weight that f16 cannot hold is refused', async () => {
   const files = { rows: async () => Float32Array.from([1, 70_000]) } as unknown as Checkpoint;
-  const data = packedTensor({ name: 'w', blocks: [one('w', 2)], shape: [2, 1] }, 'F16', files, (n) => n).data() as AsyncIterable<Uint8Array>;
+  const data = packedTensor({ name: 'w', blocks: [one('w', 2)], shape: [2, 1], format: { kind: 'f16' } }, files, (n) => n).data() as AsyncIterable<Uint8Array>;
   await expect((async () => { for await (const _ of data); })()).rejects.toMatchObject({ exitCode: 1, message: "Tensor 'w' holds 70000, which f16 cannot hold (65504 at most). Compile with --dtype f32." });
 });

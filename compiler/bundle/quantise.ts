@@ -1,0 +1,138 @@
+/**
+ * Rows of weights to codes and scales (the layout stands in compiler/ir/weight-format.ts), and back. Each scale is the
+ * smallest that reaches the largest element of its row or group, and each element goes to the nearest code, so no element is
+ * off by more than half a step, its scale. Rows do not depend on each other.
+ */
+import { f16ToF32, f32ToF16, fromF16, toF16 } from '../../runtime/half.ts';
+import { UserError } from '../ir/errors.ts';
+import type { Int4Format, QuantisedFormat, WeightFormat } from '../ir/weight-format.ts';
+import { codeWords, isQuantised, printWeightFormat, rowWords } from '../ir/weight-format.ts';
+
+/** What storing a tensor costs in accuracy: sums over its elements. */
+export interface QuantisationError {
+  /** Σ (stored − given)². */
+  squaredError: number;
+  /** Σ given². */
+  squares: number;
+  /** Largest |stored − given|. */
+  worst: number;
+  /** Largest |given|. */
+  largest: number;
+}
+export const noError = (): QuantisationError => ({ squaredError: 0, squares: 0, worst: 0, largest: 0 });
+export const addErrors = (a: QuantisationError, b: QuantisationError): QuantisationError =>
+  ({ squaredError: a.squaredError + b.squaredError, squares: a.squares + b.squares, worst: Math.max(a.worst, b.worst), largest: Math.max(a.largest, b.largest) });
+
+/** The least f16 that is at least x, as its bits; x is not negative. */
+function ceilF16(x: number): number {
+  const bits = toF16(x);
+  return fromF16(bits) < x ? bits + 1 : bits;
+}
+/** The largest f16 that is at most x, as its bits. */
+function floorF16(x: number): number {
+  const bits = toF16(x);
+  if (fromF16(bits) <= x) return bits;
+  // Downwards is towards zero for positive numbers, away from it for negative ones; below +0 comes the smallest negative.
+  return bits === 0 ? 0x8001 : bits & 0x8000 ? bits + 1 : bits - 1;
+}
+
+/**
+ * Quantises rows of K finite numbers into words.
+ * @returns the error that was made.
+ * @throws UserError when a scale or an offset leaves the range of f16.
+ */
+export function quantiseRows(format: QuantisedFormat, values: Float32Array, K: number, out: Uint32Array, name: string): QuantisationError {
+  const words = rowWords(format, K), rows = values.length / K, error = noError();
+  for (let r = 0; r < rows; r++) {
+    const row = values.subarray(r * K, (r + 1) * K), to = out.subarray(r * words, (r + 1) * words);
+    if (format.kind === 'int8') int8Row(row, to, error); else int4Row(format, row, to, error, name);
+  }
+  return error;
+}
+
+function int8Row(row: Float32Array, out: Uint32Array, error: QuantisationError): void {
+  const K = row.length;
+  let largest = 0;
+  for (let k = 0; k < K; k++) { const a = Math.abs(row[k]!); if (a > largest) largest = a; }
+  // Below the normal numbers devices may see zeros.
+  const scale = largest > 0 ? Math.max(Math.fround(largest / 127), 2 ** -126) : 0, inverse = scale > 0 ? 1 / scale : 0;
+  out.fill(0);
+  for (let k = 0; k < K; k++) {
+    const x = row[k]!, code = Math.max(-127, Math.min(127, Math.floor(x * inverse + 0.5)));
+    out[k >> 2]! |= (code & 255) << ((k & 3) * 8);
+    note(error, x, code * scale);
+  }
+  if (largest > error.largest) error.largest = largest;
+  word[0] = scale;
+  out[codeWords({ kind: 'int8' }, K)] = wordBits[0]!;
+}
+
+function int4Row(format: Int4Format, row: Float32Array, out: Uint32Array, error: QuantisationError, name: string): void {
+  const K = row.length, { group, symmetric } = format, scales = codeWords(format, K);
+  // The code of 0 in the tail of the last word.
+  out.fill(symmetric ? 0x88888888 : 0, 0, scales).fill(0, scales);
+  for (let g = 0, from = 0; from < K; g++, from += group) {
+    const end = Math.min(K, from + group);
+    let low = row[from]!, high = low;
+    for (let k = from + 1; k < end; k++) { const x = row[k]!; if (x < low) low = x; else if (x > high) high = x; }
+    const largest = Math.max(high, -low), offsetBits = symmetric ? 0 : floorF16(low), offset = fromF16(offsetBits);
+    const bits = symmetric ? symmetricScale(low, high) : ceilF16(Math.max(0, high - offset) / 15), scale = fromF16(bits);
+    if (!Number.isFinite(scale) || !Number.isFinite(offset))
+      throw new UserError(`Tensor '${name}' holds ${high > -low ? high : low}, for which the f16 scales of ${printWeightFormat(format)} do not reach. Keep it in a wider format: --keep ${name.replace(/\.weight$/, '')}:f32.`);
+    if (largest > error.largest) error.largest = largest;
+    const inverse = scale === 0 ? 0 : 1 / scale, base = symmetric ? -8 * scale : offset;
+    for (let k = from; k < end; k++) {
+      const x = row[k]!, code = Math.min(15, Math.floor((symmetric ? x * inverse + 8 : (x - offset) * inverse) + 0.5));
+      const shift = (k & 3) * 8 + (k & 4);
+      out[k >> 3] = (out[k >> 3]! & ~(15 << shift)) | (code << shift);
+      note(error, x, code * scale + base);
+    }
+    if (symmetric) out[scales + (g >> 1)]! |= bits << ((g & 1) * 16); else out[scales + g] = bits | (offsetBits << 16);
+  }
+}
+
+/**
+ * Codes reach 8 steps to one side of 0 and 7 to the other. The scale's sign puts the larger extreme on the side of 8, where the
+ * other one is within half a step of 7; else both sides have 7.
+ */
+function symmetricScale(low: number, high: number): number {
+  const eighth = ceilF16(Math.max(high, -low) / 8);
+  if (Math.min(high, -low) <= 7.5 * fromF16(eighth)) return high > -low ? eighth | 0x8000 : eighth;
+  return ceilF16(Math.max(high, -low) / 7);
+}
+
+function note(error: QuantisationError, given: number, stored: number): void {
+  const e = Math.abs(stored - given);
+  error.squaredError += e * e;
+  error.squares += given * given;
+  if (e > error.worst) error.worst = e;
+}
+
+const word = new Float32Array(1), wordBits = new Uint32Array(word.buffer);
+
+/** The numbers that a kernel makes of quantised rows, `[rows, K]`. */
+export function dequantiseRows(format: QuantisedFormat, words: Uint32Array, K: number): Float32Array {
+  const stride = rowWords(format, K), rows = words.length / stride, scales = codeWords(format, K), out = new Float32Array(rows * K);
+  for (let r = 0; r < rows; r++) {
+    const row = words.subarray(r * stride, (r + 1) * stride), to = r * K;
+    if (format.kind === 'int8') {
+      wordBits[0] = row[scales]!;
+      for (let k = 0; k < K; k++) out[to + k] = ((row[k >> 2]! << (24 - (k & 3) * 8)) >> 24) * word[0]!;
+      continue;
+    }
+    for (let k = 0; k < K; k++) {
+      const g = Math.floor(k / format.group), packed = row[scales + (format.symmetric ? g >> 1 : g)]!;
+      const scale = fromF16(format.symmetric ? packed >>> ((g & 1) * 16) : packed), offset = format.symmetric ? -8 * scale : fromF16(packed >>> 16);
+      out[to + k] = ((row[k >> 3]! >>> ((k & 3) * 8 + (k & 4))) & 15) * scale + offset;
+    }
+  }
+  return out;
+}
+
+/** Numbers as a bundle stores them in a format: rounded, or quantised and back. Rows of K. */
+export function storedAs(format: WeightFormat, values: Float32Array, K: number, name = 'the tensor'): Float32Array {
+  if (!isQuantised(format)) return format.kind === 'f32' ? values : f16ToF32(f32ToF16(values));
+  const words = new Uint32Array((values.length / K) * rowWords(format, K));
+  quantiseRows(format, values, K, words, name);
+  return dequantiseRows(format, words, K);
+}
