@@ -135,7 +135,7 @@ function createBuffer(device: GPUDevice, name: string, decl: BufferDecl): GPUBuf
   const uniform = decl.kind === 'input' && decl.source === 'dims';
   const size = Math.max(16, Math.ceil(decl.bytes / 16) * 16);
   if (size > device.limits.maxBufferSize)
-    throw new RuntimeError('device', `The buffer '${name}' needs ${size} bytes, more than the device's limit of ${device.limits.maxBufferSize} (maxBufferSize). Compile with smaller limits (--max-visual, --max-text) or a smaller dtype.`);
+    throw new RuntimeError('device', `The buffer '${name}' needs ${size} bytes, more than the device's limit of ${device.limits.maxBufferSize} (maxBufferSize). Compile with smaller limits (--max-visual, --max-text, --max-tiles) or a smaller dtype.`);
   return device.createBuffer({ label: name, size, usage: usage.copyDst | usage.copySrc | (uniform ? usage.uniform : usage.storage) });
 }
 

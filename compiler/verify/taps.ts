@@ -23,7 +23,10 @@ export interface Tap {
 }
 
 /** Where the decoder's modules stand: a language model alone, or as part of a larger model. */
-export const decoderPath = ({ values }: Traced): string => (values.has('language_model') ? 'language_model.model' : 'model');
+export function decoderPath({ values }: Traced): string {
+  const table = '.embed_tokens', path = [...values.keys()].find((p) => p.endsWith(table));
+  return path === undefined ? 'model' : path.slice(0, -table.length);
+}
 
 /** The traced graph with an output for every tap. */
 export function withTaps(traced: Traced): { graph: Graph; taps: Tap[] } {
@@ -48,12 +51,12 @@ export function withTaps(traced: Traced): { graph: Graph; taps: Tap[] } {
 /** Golden tensors and the nodes that compute them. */
 function probes(traced: Traced): [tensor: string, node: Node, ofVariant: boolean][] {
   const { values } = traced, found: [string, Node | undefined, boolean][] = [];
-  const tower = 'vision_tower.vision_model', projector = 'multi_modal_projector', decoder = decoderPath(traced);
+  const within = values.has('model.vision_model'), tower = within ? 'model.vision_model' : 'vision_tower.vision_model', projector = within ? 'model.connector' : 'multi_modal_projector', decoder = decoderPath(traced);
   const given = (path: string): Node | undefined => traced.arguments.get(path)?.[0];
   found.push(['vision.patch_embed', values.get(`${tower}.embeddings.patch_embedding`), false], ['vision.embeddings', values.get(`${tower}.embeddings`), false]);
   found.push(['vision.hidden.0', given(`${tower}.encoder`) ?? given(`${tower}.encoder.layers.0`), false]);
   for (const [i, n] of layersOf(values, `${tower}.encoder.layers`)) found.push([`vision.hidden.${i + 1}`, n, false]);
-  found.push(['vision.features', values.get('vision_tower'), false]);
+  found.push(['vision.features', values.get(within ? tower : 'vision_tower'), false]);
   found.push(['projector.linear_1', values.get(`${projector}.linear_1`), false], ['projector.output', values.get(projector), false]);
   found.push(['text_embeds', values.get(`${decoder}.embed_tokens`), false], ['inputs_embeds', given(`${decoder}.layers.0`), false]);
   for (const [i, n] of layersOf(values, `${decoder}.layers`)) found.push([`hidden.${i}`, n, true]);
