@@ -1,6 +1,6 @@
 /**
  * Schedules of matmul and matvec on one adapter: `npx tsx bench/matmul.ts [--adapter KIND] [--shapes 640x2048x2048,…]
- * [--weights f32|f16|f16x2] [--norm rms_norm|layer_norm] [--rounds N] [--all] [--json FILE]`.
+ * [--weights f32|f16|f16x2|int8|int4:…] [--norm rms_norm|layer_norm] [--rounds N] [--all] [--json FILE]`.
  *
  * A shape is rows × outputs × K; one row is matvec. For every shape the defaults of both classes of device and some around
  * them (`--all`: the whole space of a tuner), run by turns, so that other load falls on all alike; the fastest round
@@ -14,7 +14,8 @@ import { Poly } from '../compiler/ir/poly.ts';
 import { matmulDefault, matmulSpace, matvecDefault, matvecSpace } from '../compiler/schedule/matmul-defaults.ts';
 import type { MatmulSchedule, MatvecSchedule } from '../compiler/schedule/matmul-schedule.ts';
 import { whyNotMatmul, whyNotMatvec } from '../compiler/schedule/matmul-schedule.ts';
-import type { FloatStorage } from '../compiler/wgsl/kernel.ts';
+import { parseWeightFormat } from '../compiler/ir/weight-format.ts';
+import type { WeightStorage } from '../compiler/wgsl/kernel.ts';
 import type { MatmulSpec } from '../compiler/wgsl/matmul.ts';
 import { matmulKernel, shapeOf } from '../compiler/wgsl/matmul.ts';
 import { matvecKernel } from '../compiler/wgsl/matvec.ts';
@@ -29,9 +30,14 @@ const { values } = parseArgs({ options: {
   adapter: { type: 'string' }, shapes: { type: 'string' }, weights: { type: 'string', default: 'f32' }, norm: { type: 'string' },
   rounds: { type: 'string', default: '5' }, all: { type: 'boolean', default: false }, json: { type: 'string' },
 } });
-const rounds = Number(values.rounds), weights = values.weights as FloatStorage, norm = values.norm as NormKind | undefined;
+function weightStorage(text: string): WeightStorage {
+  if (text === 'f32' || text === 'f16' || text === 'f16x2') return text;
+  const format = parseWeightFormat(text);
+  if (format?.kind === 'int8' || format?.kind === 'int4') return format;
+  throw new RangeError(`--weights is ${text}, and one of f32, f16, f16x2, int8, int4:group=32 was expected.`);
+}
+const rounds = Number(values.rounds), weights = weightStorage(values.weights), norm = values.norm as NormKind | undefined;
 if (!Number.isInteger(rounds) || rounds < 1) throw new RangeError(`--rounds is ${values.rounds}, and an integer of at least 1 was expected.`);
-if (!['f32', 'f16', 'f16x2'].includes(weights)) throw new RangeError(`--weights is ${weights}, and one of f32, f16, f16x2 was expected.`);
 if (norm && !['rms_norm', 'layer_norm'].includes(norm)) throw new RangeError(`--norm is ${norm}, and rms_norm or layer_norm was expected.`);
 const found = await findAdapter(values.adapter ? { prefer: values.adapter as AdapterPreference } : {}), { software } = found, opened = await found.open();
 const device = software ? 'software' : 'gpu';
@@ -87,7 +93,7 @@ for (const shape of shapes) {
     ...(norm ? { prologue: { kind: norm, gain: { binding: 'gain', storage: f32 }, eps: 1e-5 } } : {}),
     groups: [{ linears: 1, width, value: { op: 'acc', index: 0 }, out: view('out', width) }],
   };
-  const b = new Buffers().add('a', 'f32', numbers(rows * K, 1)).add('w', weights, numbers(width * K, 2)).add('out', 'f32', new Float32Array(rows * width)).add('gain', 'f32', numbers(K, 3));
+  const b = new Buffers().add('a', 'f32', numbers(rows * K, 1)).addWeight('w', weights, numbers(width * K, 2), K).add('out', 'f32', new Float32Array(rows * width)).add('gain', 'f32', numbers(K, 3));
   const buffers = b.encode(), dims = { T: rows }, kernelOptions = { dims: ['T'], features: opened.features };
   const runs: { readonly schedule: Schedule; readonly executed: number; readonly ready: Prepared; readonly first: number; readonly times: number[] }[] = [];
   for (const schedule of candidates(spec, rows)) {
@@ -105,8 +111,8 @@ for (const shape of shapes) {
   }
   results.push({ shape, flops, rows: list });
   const [own] = list;
-  process.stdout.write(`\n${rows} rows × ${width} outputs, K = ${K}, weights ${weights}${norm ? `, ${norm}` : ''}: ${(flops / 1e9).toFixed(3)} GFLOP\n${table(['schedule', 'time', 'GFLOP/s', 'of default', 'executed', 'first run'], [own!, ...list.slice(1).sort((x, y) => x.ms - y.ms).slice(0, 10)]
+  process.stdout.write(`\n${rows} rows × ${width} outputs, K = ${K}, weights ${values.weights}${norm ? `, ${norm}` : ''}: ${(flops / 1e9).toFixed(3)} GFLOP\n${table(['schedule', 'time', 'GFLOP/s', 'of default', 'executed', 'first run'], [own!, ...list.slice(1).sort((x, y) => x.ms - y.ms).slice(0, 10)]
     .map((r, i) => [`${i ? '' : 'default: '}${show(r.schedule)}`, milliseconds(r.ms), r.gflops.toPrecision(3), `${(own!.ms / r.ms).toFixed(2)}×`, `${(r.executed / flops).toFixed(2)}×`, milliseconds(r.first)]))}\n`);
 }
-if (values.json) writeFileSync(values.json, `${JSON.stringify({ adapter: found.name, toggles: found.toggles, node: process.version, cpu: cpus()[0]?.model, rounds, weights, norm: norm ?? null, results }, null, 1)}\n`);
+if (values.json) writeFileSync(values.json, `${JSON.stringify({ adapter: found.name, toggles: found.toggles, node: process.version, cpu: cpus()[0]?.model, rounds, weights: values.weights, norm: norm ?? null, results }, null, 1)}\n`);
 opened.close();

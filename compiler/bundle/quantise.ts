@@ -56,39 +56,62 @@ function int8Row(row: Float32Array, out: Uint32Array, error: QuantisationError):
   for (let k = 0; k < K; k++) { const a = Math.abs(row[k]!); if (a > largest) largest = a; }
   // Below the normal numbers devices may see zeros.
   const scale = largest > 0 ? Math.max(Math.fround(largest / 127), 2 ** -126) : 0, inverse = scale > 0 ? 1 / scale : 0;
-  out.fill(0);
-  for (let k = 0; k < K; k++) {
-    const x = row[k]!, code = Math.max(-127, Math.min(127, Math.floor(x * inverse + 0.5)));
-    out[k >> 2]! |= (code & 255) << ((k & 3) * 8);
-    note(error, x, code * scale);
+  let squaredError = 0, squares = 0, worst = 0;
+  for (let w = 0, k = 0; k < K; w++) {
+    let packed = 0;
+    for (const end = Math.min(K, k + 4); k < end; k++) {
+      // Positive before it is cut off, so this rounds to the nearest.
+      const x = row[k]!, code = ((x * inverse + 128.5) | 0) - 128, e = Math.abs(code * scale - x);
+      packed |= (code & 255) << ((k & 3) * 8);
+      squaredError += e * e;
+      squares += x * x;
+      if (e > worst) worst = e;
+    }
+    out[w] = packed;
   }
-  if (largest > error.largest) error.largest = largest;
+  add(error, squaredError, squares, worst, largest);
   word[0] = scale;
   out[codeWords({ kind: 'int8' }, K)] = wordBits[0]!;
 }
 
 function int4Row(format: Int4Format, row: Float32Array, out: Uint32Array, error: QuantisationError, name: string): void {
   const K = row.length, { group, symmetric } = format, scales = codeWords(format, K);
-  // The code of 0 in the tail of the last word.
-  out.fill(symmetric ? 0x88888888 : 0, 0, scales).fill(0, scales);
+  out.fill(0, scales);
+  let squaredError = 0, squares = 0, worst = 0, over = 0;
   for (let g = 0, from = 0; from < K; g++, from += group) {
     const end = Math.min(K, from + group);
     let low = row[from]!, high = low;
     for (let k = from + 1; k < end; k++) { const x = row[k]!; if (x < low) low = x; else if (x > high) high = x; }
-    const largest = Math.max(high, -low), offsetBits = symmetric ? 0 : floorF16(low), offset = fromF16(offsetBits);
-    const bits = symmetric ? symmetricScale(low, high) : ceilF16(Math.max(0, high - offset) / 15), scale = fromF16(bits);
-    if (!Number.isFinite(scale) || !Number.isFinite(offset))
+    const largest = Math.max(high, -low), offsetBits = symmetric ? 0 : floorF16(low);
+    const bits = symmetric ? symmetricScale(low, high) : ceilF16(Math.max(0, high - fromF16(offsetBits)) / 15), scale = fromF16(bits);
+    // What code 0 stands for.
+    const base = symmetric ? -8 * scale : fromF16(offsetBits), inverse = scale === 0 ? 0 : 1 / scale;
+    if (!Number.isFinite(scale) || !Number.isFinite(base))
       throw new UserError(`Tensor '${name}' holds ${high > -low ? high : low}, for which the f16 scales of ${printWeightFormat(format)} do not reach. Keep it in a wider format: --keep ${name.replace(/\.weight$/, '')}:f32.`);
-    if (largest > error.largest) error.largest = largest;
-    const inverse = scale === 0 ? 0 : 1 / scale, base = symmetric ? -8 * scale : offset;
-    for (let k = from; k < end; k++) {
-      const x = row[k]!, code = Math.min(15, Math.floor((symmetric ? x * inverse + 8 : (x - offset) * inverse) + 0.5));
-      const shift = (k & 3) * 8 + (k & 4);
-      out[k >> 3] = (out[k >> 3]! & ~(15 << shift)) | (code << shift);
-      note(error, x, code * scale + base);
+    if (largest > over) over = largest;
+    for (let w = from >> 3, k = from; k < end; w++) {
+      let packed = 0, i = 0;
+      for (; i < 8 && k < end; i++, k++) {
+        const x = row[k]!, nearest = ((x - base) * inverse + 0.5) | 0, code = nearest > 15 ? 15 : nearest, e = Math.abs(code * scale + base - x);
+        packed |= code << ((i & 3) * 8 + (i & 4));
+        squaredError += e * e;
+        squares += x * x;
+        if (e > worst) worst = e;
+      }
+      // Behind the row's end stands the code of 0.
+      for (; i < 8 && symmetric; i++) packed |= 8 << ((i & 3) * 8 + (i & 4));
+      out[w] = packed;
     }
     if (symmetric) out[scales + (g >> 1)]! |= bits << ((g & 1) * 16); else out[scales + g] = bits | (offsetBits << 16);
   }
+  add(error, squaredError, squares, worst, over);
+}
+
+function add(error: QuantisationError, squaredError: number, squares: number, worst: number, largest: number): void {
+  error.squaredError += squaredError;
+  error.squares += squares;
+  error.worst = Math.max(error.worst, worst);
+  error.largest = Math.max(error.largest, largest);
 }
 
 /**
@@ -99,13 +122,6 @@ function symmetricScale(low: number, high: number): number {
   const eighth = ceilF16(Math.max(high, -low) / 8);
   if (Math.min(high, -low) <= 7.5 * fromF16(eighth)) return high > -low ? eighth | 0x8000 : eighth;
   return ceilF16(Math.max(high, -low) / 7);
-}
-
-function note(error: QuantisationError, given: number, stored: number): void {
-  const e = Math.abs(stored - given);
-  error.squaredError += e * e;
-  error.squares += given * given;
-  if (e > error.worst) error.worst = e;
 }
 
 const word = new Float32Array(1), wordBits = new Uint32Array(word.buffer);

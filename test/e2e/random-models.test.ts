@@ -1,7 +1,7 @@
 /**
  * Criterion 7: models that nobody has seen (random decoders, masks, row rules, layouts, sizes) are compiled to bundles,
  * and what the device answers over prompts, turns of a chat, decoding and second questions is what the interpreter gives
- * for the definition. `EEMLLM_RANDOM_MODELS` says how many of each size (else as many of 8 as begin within 40 seconds),
+ * for the definition. `EEMLLM_RANDOM_MODELS` says how many of each size (else as many of 8 as begin within 20 seconds),
  * `EEMLLM_RANDOM_SEED` which.
  */
 import fc from 'fast-check';
@@ -22,7 +22,7 @@ import type { Case, CaseOptions } from '../support/random-graphs.ts';
 import { knownMask, randomCase } from '../support/random-graphs.ts';
 import { distance } from '../support/run-case.ts';
 
-const asked = process.env['EEMLLM_RANDOM_MODELS'], models = Number(asked ?? 8), patience = asked ? Infinity : 40_000, seed = process.env['EEMLLM_RANDOM_SEED'];
+const asked = process.env['EEMLLM_RANDOM_MODELS'], models = Number(asked ?? 8), patience = asked ? Infinity : 20_000, seed = process.env['EEMLLM_RANDOM_SEED'];
 const runs = { numRuns: models, endOnFailure: process.env['EEMLLM_RANDOM_SHRINK'] === undefined, ...(seed ? { seed: Number(seed) } : {}) };
 
 let found: FoundAdapter, opened: OpenDevice;

@@ -23,6 +23,9 @@ import { tiledLogits, weightsOf } from '../support/tiled-reference.ts';
 import type { FolderOptions, TinyFamily } from '../support/tiny-folders.ts';
 import { tinyPicture, writeTinyFolder } from '../support/tiny-folders.ts';
 
+// Every model here has kernels of its own, used once: lavapipe takes several times as long to compile them.
+if (process.platform === 'linux' && process.arch === 'x64') process.env['EEMLLM_ADAPTER'] ??= 'swiftshader';
+
 const parent = mkdtempSync(join(tmpdir(), 'eemllm-tiled-'));
 afterAll(() => rmSync(parent, { recursive: true, force: true }));
 
