@@ -41,13 +41,23 @@ export interface PromptFlags { readonly visual?: number; readonly images?: numbe
 
 /**
  * The rows of a prompt: of pictures if their sizes are given (and the text that the processor writes around them besides the
- * prompt's own), else `visual` rows in `images` images. Throws a UserError where both are given.
+ * prompt's own), else `visual` rows in `images` images. Throws a UserError where both are given, or where the model has
+ * rows that no flag counts.
  */
 export function promptSizes({ model, graph }: { readonly model: Model; readonly graph: Graph }, { visual, images, image, text }: PromptFlags, usualVisual: number): PromptImages {
+  checkKinds(graph);
   const pictures = images ?? (visual === 0 ? 0 : 1);
   if (!image) return { visual: visual ?? usualVisual, text, images: pictures, tiles: pictures };
   const both = visual !== undefined ? '--visual' : images !== undefined ? '--images' : undefined;
   if (both) throw new UserError(`--image and ${both} both say how many visual tokens there are. Give the sizes of the pictures, or their number of tokens.`);
   const laid = promptImages(model, graph, image);
   return { ...laid, text: text + laid.text };
+}
+
+/** The flags count visual and text rows alone. */
+function checkKinds(graph: Graph): void {
+  for (const { name, kinds } of graph.sequences.values()) for (const { name: kind, count } of kinds) {
+    const dim = count.variables.find((v) => v !== 'V' && v !== 'T');
+    if (dim !== undefined) throw new UserError(`The sequence '${name}' has rows of the kind '${kind}', '${dim}' of them, and the command line gives the numbers of visual and text rows alone. Count such a model with costFormula of eemllm/compiler, whose sizes name every dim.`);
+  }
 }

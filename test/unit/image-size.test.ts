@@ -1,6 +1,8 @@
 /** `--image WxH`: how sizes of pictures are read, and what they come to. */
 import { UserError, createModel } from 'eemllm';
 import { builtinConfig, familyOf } from 'eemllm/models';
+import { Poly } from '../../compiler/ir/poly.ts';
+import type { Sequence } from '../../compiler/ir/rows.ts';
 import { describe, expect, test } from 'vitest';
 import { pictureSize, pictureSizes, promptSizes } from '../../compiler/cli/image-size.ts';
 import type { PromptFlags } from '../../compiler/cli/image-size.ts';
@@ -37,5 +39,10 @@ describe('comes to', () => {
     expect(() => promptSizes(llava, { ...images('3x4'), visual: 576 }, 576)).toThrow('--image and --visual both say how many visual tokens there are.');
     expect(() => promptSizes(llava, { ...images('3x4'), images: 2 }, 576)).toThrow('--image and --images both say');
     expect(() => promptSizes(of('qwen2-0.5b'), images('3x4'), 576)).toThrow('The model Llama reads no pictures');
+  });
+  test('rows that no flag counts', () => {
+    const tokens: Sequence = { name: 'tokens', kinds: [{ name: 'clip', count: Poly.dim('C'), media: true }, { name: 'text', count: Poly.dim('T'), media: false }] };
+    const llava = of('llava-1.5-7b'), graph = { ...llava.graph, sequences: new Map([['tokens', tokens]]) };
+    expect(() => promptSizes({ ...llava, graph }, { text: 64 }, 576)).toThrow("The sequence 'tokens' has rows of the kind 'clip', 'C' of them");
   });
 });
