@@ -3,7 +3,7 @@ import type { EntryName, Manifest, Tiling } from '../runtime/manifest.ts';
 import { schemaVersion } from '../runtime/manifest.ts';
 import { byTile, byTileName } from '../passes/by-tile.ts';
 import { fuse } from '../passes/fuse.ts';
-import { optimise, stageProgram } from '../passes/pipeline.ts';
+import { firstStep, optimise, stageProgram } from '../passes/pipeline.ts';
 import type { QuantiseRules } from '../passes/quantise.ts';
 import { checkRules, quantise } from '../passes/quantise.ts';
 import type { Checkpoint } from './bundle/checkpoint.ts';
@@ -23,6 +23,7 @@ import { UserError } from './ir/errors.ts';
 import type { Graph } from './ir/graph.ts';
 import { keptShare } from './ir/ops/keep.ts';
 import { printMaskExpr, readsFuture, staysInImage } from './ir/mask/index.ts';
+import { program } from './ir/program.ts';
 import type { Sequence } from './ir/rows.ts';
 import type { WeightFormat } from './ir/weight-format.ts';
 import { formatOf, printWeightFormat } from './ir/weight-format.ts';
@@ -67,8 +68,10 @@ export interface Compiled {
 export function compile(traced: Graph, options: CompileOptions): Compiled {
   refuseChoices(traced, options.variant);
   if (options.quantise) checkRules(traced, options.quantise);
-  const staged = byTile(stageProgram(optimise(withNextToken(traced), options.onPass, options.quantise ? [quantise(options.quantise)] : []), options.onPass)), tiled = staged.graphs.has('tile');
-  if (tiled) for (const name of ['tile', 'vision']) options.onPass?.(`${name}: ${byTileName}`, staged.graphs.get(name)!);
+  const whole = optimise(withNextToken(traced), options.onPass, options.quantise ? [quantise(options.quantise)] : []);
+  const steps = stageProgram(whole, options.onPass), first = firstStep(whole, steps, options.onPass);
+  const staged = byTile(program([...steps.graphs.values(), ...(first ? [first] : [])])), tiled = staged.graphs.has('tile');
+  if (tiled) for (const name of ['tile', 'vision', 'first']) if (staged.graphs.has(name)) options.onPass?.(`${name}: ${byTileName}`, staged.graphs.get(name)!);
   const entries: Partial<Record<EntryName, Graph>> = {};
   for (const [name, g] of staged.graphs) {
     const fused = fuse.run(g);

@@ -14,16 +14,20 @@ import { verifyProgram } from '../compiler/ir/verify.ts';
 
 export const byTileName = 'by-tile';
 
-/** The program with an entry point `tile` in front of `vision`; the same program if no rows of pictures are gathered. */
+/** The program with an entry point `tile` in front of `vision` and `first`; the same program if no rows of pictures are gathered. */
 export function byTile(p: Program): Program {
   const vision = p.graphs.get('vision');
-  const gathered = [...new Set(vision?.nodes.flatMap((n) => (n.op === 'gather_rows' && n.inputs[1]!.op !== 'state' ? [n.inputs[1]!] : [])))];
-  if (!vision || !gathered.length) return p;
-  const names = new Map<Node, string>(gathered.map((x, i) => [x, `${x.path || 'pictures'}.tiles${i ? `.${i + 1}` : ''}`]));
-  const out = program([tileOf(vision, names), visionOf(vision, names), ...[...p.graphs.values()].filter((g) => g !== vision)]);
+  if (!vision || !gatheredIn(vision).size) return p;
+  const out = program([tileOf(vision, gatheredIn(vision)), ...[...p.graphs.values()].map((g) => (g === vision || g.name === 'first' ? restOf(g, gatheredIn(g)) : g))]);
   verifyProgram(out, { pass: byTileName });
   return out;
 }
+
+/** Rows of pictures that a graph gathers, and the states that will hold those of all tiles. */
+const gatheredIn = (g: Graph): Map<Node, string> => {
+  const read = new Set(g.nodes.flatMap((n) => (n.op === 'gather_rows' && n.inputs[1]!.op !== 'state' ? [n.inputs[1]!] : [])));
+  return new Map([...read].map((x, i) => [x, `${x.path || 'pictures'}.tiles${i ? `.${i + 1}` : ''}`]));
+};
 
 /** Rows of a tower's own sequence, as its pictures have them. */
 const ofTower = ({ type: { rows } }: Node): boolean => !!rows && !hasText(rows.sequence);
@@ -40,7 +44,7 @@ function tileOf(vision: Graph, names: ReadonlyMap<Node, string>): Graph {
 }
 
 /** What is left: the rows of the prompt, gathered from those of all tiles. */
-function visionOf(vision: Graph, names: ReadonlyMap<Node, string>): Graph {
+function restOf(vision: Graph, names: ReadonlyMap<Node, string>): Graph {
   const g = rewrite(vision, (n, inputs, b) => {
     const state = n.op === 'gather_rows' ? names.get(n.inputs[1]!) : undefined;
     return state === undefined ? undefined : b.op(n.op, [inputs[0]!, b.state(state, stateType(n.inputs[1]!)), ...inputs.slice(2)], n.attrs, n);

@@ -9,6 +9,7 @@ import { cse } from './cse.ts';
 import { deadCode } from './dead-code.ts';
 import { demand } from './demand.ts';
 import { fuse } from './fuse.ts';
+import { joinRows } from './join-rows.ts';
 import { maskAnalysis } from './mask-analysis.ts';
 import type { Pass } from './pass.ts';
 import { pruneByMask } from './prune-by-mask.ts';
@@ -17,7 +18,7 @@ import type { Change } from './report.ts';
 import { changeOf } from './report.ts';
 import { splitKept } from './split-kept.ts';
 import type { StagePass } from './stage.ts';
-import { stage } from './stage.ts';
+import { stage, stageFirst } from './stage.ts';
 import { zeroRows } from './zero-rows.ts';
 
 /** From the author's definition to the graph that is staged. */
@@ -26,7 +27,7 @@ export const definitionPasses: readonly Pass[] = [deadCode, splitKept, maskAnaly
 export const entryPasses: readonly Pass[] = [constants, cse, deadCode];
 
 /** Every pass once, in the order of its first use. */
-export const allPasses: readonly (Pass | StagePass)[] = [...new Set([...definitionPasses, stage, ...entryPasses, fuse])];
+export const allPasses: readonly (Pass | StagePass)[] = [...new Set([...definitionPasses, stage, ...entryPasses, joinRows, fuse])];
 
 /** Called after every pass with the graph that it made; `change` is worked out only if it is looked at. */
 export type OnPass = (pass: string, graph: Graph, change: Change) => void;
@@ -56,6 +57,18 @@ export function stageProgram(g: Graph, onPass?: OnPass): Program {
     onPass?.(`${name}: ${stage.name}`, entry, changeOf(g, entry));
     return entryPasses.reduce((x, p) => runOne(p, x, onPass, `${name}: ${p.name}`), entry);
   }));
+}
+
+/**
+ * The step that answers the first question about an image: `vision` and `prefill` at once; undefined where nothing is gained.
+ * @param staged what `stageProgram` made of the same optimised graph
+ */
+export function firstStep(g: Graph, staged: Program, onPass?: OnPass): Graph | undefined {
+  const first = stageFirst(g, staged);
+  if (!first) return undefined;
+  verify(first, { pass: stage.name });
+  onPass?.(`${first.name}: ${stage.name}`, first, changeOf(g, first));
+  return [joinRows, ...entryPasses].reduce((x, p) => runOne(p, x, onPass, `${first.name}: ${p.name}`), first);
 }
 
 /** Runs one pass on a graph, or on every graph of a program. */

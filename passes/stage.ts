@@ -8,10 +8,13 @@
  * Partial Evaluation and Automatic Program Generation (1993), chapter 4.
  */
 import type { Graph, Node } from '../compiler/ir/graph.ts';
+import { leafName } from '../compiler/ir/graph.ts';
+import { hasText } from '../compiler/ir/layout.ts';
 import type { Program } from '../compiler/ir/program.ts';
 import { program } from '../compiler/ir/program.ts';
 import type { RowSet, Sequence } from '../compiler/ir/rows.ts';
 import { rowSet, sequenceKind } from '../compiler/ir/rows.ts';
+import { Demand, rowsRead } from './row-demand.ts';
 import type { Entry } from './stage/build.ts';
 import { buildEntry } from './stage/build.ts';
 import { nameStates } from './stage/names.ts';
@@ -54,6 +57,45 @@ const prefillOf = (plan: StagePlan): Entry => ({
   outputs: plan.prefillOutputs,
   time: (given) => given,
 });
+
+/**
+ * What `vision` and `prefill` do about one image and the prompt that shows it, in one step: rows of both go through a layer
+ * together, and its weights are read once. It leaves the same states. Undefined where the two share few weights, or where `prefill` takes the
+ * image's rows through the layers itself: little or nothing would be gained, and a device would load another step's kernels.
+ * @param staged the program that staging made of the same graph
+ */
+export function stageFirst(g: Graph, staged: Program): Graph | undefined {
+  const vision = staged.graphs.get('vision'), prefill = staged.graphs.get('prefill');
+  if (!vision || !prefill || prefill.nodes.some(computesMedia) || shared(vision, prefill) < worthAStep) return undefined;
+  const plan = new StagePlan(g);
+  if (plan.visionOutputs.size) return undefined; // somebody looks at what `vision` computes
+  const both = new Demand();
+  for (const n of [...g.nodes].reverse()) {
+    both.add(n, plan.vision.of(n));
+    both.add(n, plan.prefill.of(n));
+    // Rows of both together may be more than either: all of the text where visual rows and the last text row meet.
+    const out = both.of(n);
+    if (out) n.inputs.forEach((x, i) => both.add(x, rowsRead(n, out, i, g)));
+  }
+  return buildEntry(plan, nameStates(plan), {
+    name: 'first',
+    rows: (n) => both.of(n),
+    computes: (n, kind) => !!both.of(n)?.kinds.includes(kind),
+    within: (rows) => rows,
+    outputs: plan.prefillOutputs,
+    time: (given) => given,
+  });
+}
+
+/** The share of its matrices that prefill must have in common with vision for a step of both. */
+const worthAStep = 1 / 4;
+const shared = (vision: Graph, prefill: Graph): number => {
+  const read = new Set(prefill.nodes.flatMap((n) => (n.op === 'linear' ? [n.inputs[1]!] : [])));
+  const size = (matrices: Iterable<Node>): number => [...matrices].reduce((n, w) => n + w.type.dims[0]! * w.type.dims[1]!, 0);
+  return size([...read].filter((w) => vision.weights.has(leafName(w)))) / size(read);
+};
+const computesMedia = ({ op, type: { rows } }: Node): boolean =>
+  op !== 'rows' && !!rows && !rows.context && hasText(rows.sequence) && rows.kinds.some((k) => sequenceKind(rows.sequence, k).media);
 
 /** Decode is prefill of one row: the new token. A graph that asks for no row of text generates nothing. */
 function decodeOf(plan: StagePlan): Entry[] {

@@ -124,7 +124,7 @@ const target = v.strictObject({
   buffers: v.record(v.string(), buffer),
   kernels: v.record(v.string(), kernel),
   /** `tile`: once a tile of an image, before `vision`, where images are several pictures to a tower. */
-  entries: v.record(v.picklist(['tile', 'vision', 'prefill', 'decode']), entry),
+  entries: v.record(v.picklist(['tile', 'vision', 'first', 'prefill', 'decode']), entry),
 });
 
 export const manifestSchema = v.strictObject({
@@ -173,4 +173,4 @@ export type Entry = v.InferOutput<typeof entry>;
 export type AttentionDecl = v.InferOutput<typeof attention>;
 export type KernelDecl = v.InferOutput<typeof kernel>;
 export type GridDecl = v.InferOutput<typeof grid>;
-export type EntryName = 'tile' | 'vision' | 'prefill' | 'decode';
+export type EntryName = 'tile' | 'vision' | 'first' | 'prefill' | 'decode';

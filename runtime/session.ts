@@ -52,7 +52,7 @@ export class Session {
 
   /**
    * Reads a prompt: images through `vision` where the memory does not hold them yet, then all that is new through
-   * `prefill`. Afterwards `logits` and `next` belong to the prompt's last token.
+   * `prefill`; the last new image and the text together through `first`, where the program has such a step. Afterwards `logits` and `next` belong to the prompt's last token.
    * @throws RuntimeError `limit` when the prompt is longer than the bundle allows, `value` when it does not end in text
    *   or holds what this model cannot read, `device-lost`.
    */
@@ -67,13 +67,13 @@ export class Session {
     if (!this.memory.hasRoom(prompt.filter(isImage))) { this.memory.clear(); kept = 0; }
     this.cut(kept);
 
-    const fresh: NewRows[] = [], ids: number[] = [];
-    for (const item of prompt.slice(kept)) {
-      if (isImage(item)) this.appendImage(item, fresh);
+    const fresh: NewRows[] = [], ids: number[] = [], added = prompt.slice(kept), joint = this.jointImage(added);
+    for (const item of added) {
+      if (isImage(item)) this.appendImage(item, fresh, item === joint);
       else { this.appendText(fresh); ids.push(item); }
       this.items.push(item);
     }
-    this.run('prefill', fresh, ids);
+    this.run(joint ? 'first' : 'prefill', fresh, ids);
   }
 
   /** Reads one more token; `logits` and `next` afterwards belong to it. */
@@ -122,16 +122,25 @@ export class Session {
     }
   }
 
-  private appendImage(image: ImageInput, fresh: NewRows[]): void {
+  /** The last new image of a prompt, if it can go through the layers together with the text; images before it are seen alone. */
+  private jointImage(items: readonly PromptItem[]): ImageInput | undefined {
+    if (!this.program.entries.first) return undefined;
+    const fresh = new Map(items.filter(isImage).filter((i) => !this.memory.place(i, 0).known).map((i) => [i.key, i]));
+    return [...fresh.values()].at(-1);
+  }
+
+  /** @param joint true for an image whose rows the step that follows computes with the text's */
+  private appendImage(image: ImageInput, fresh: NewRows[], joint: boolean): void {
     const { slot, known } = this.memory.place(image, this.rowsHeld(this.media));
     if (!known) {
-      this.see(image, slot);
+      if (joint) this.showTower(image);
+      else this.see(image, slot);
       this.memory.hold(image, slot);
     }
     const number = this.segments.filter((s) => s.image >= 0).length;
     const segment: Segment = { kind: this.media, image: number, position: this.position, slot, length: image.rows };
     this.segments.push(segment);
-    if (this.prefillsMedia) fresh.push({ segment, from: 0, count: image.rows });
+    if (this.prefillsMedia || (joint && !known)) fresh.push({ segment, from: 0, count: image.rows });
   }
 
   /** Shortens the context to its first `count` items. */
@@ -164,14 +173,19 @@ export class Session {
   /** One image through the `vision` step, into the given slots of the memory. */
   private see(image: ImageInput, slot: number): void {
     if (!this.program.entries.vision) return; // this model's answers do not depend on images
-    this.seeTiles(image);
-    this.give('row_map', image.sources?.sources);
-    this.give('row_weights', image.sources?.weights);
+    this.showTower(image);
     const segment: Segment = { kind: this.media, image: 0, position: 0, slot, length: image.rows };
     this.writeSequence([segment], [{ segment, from: 0, count: image.rows }]);
     const dims = this.dims([segment], (kind) => (kind === this.media ? { fresh: image.rows, held: slot + image.rows } : { fresh: 0, held: 0 }));
     this.submit('vision', dims);
     this.onVision?.(dims, 'vision');
+  }
+
+  /** Writes what the next step sees of an image; of several tiles, runs the tower. */
+  private showTower(image: ImageInput): void {
+    this.seeTiles(image);
+    this.give('row_map', image.sources?.sources);
+    this.give('row_weights', image.sources?.weights);
   }
 
   /** What the tower sees: the one picture of an image, or tile after tile, whose rows then lie beside each other. */
@@ -191,7 +205,7 @@ export class Session {
     if (buffer) this.program.device.queue.writeBuffer(buffer, 0, data as Float32Array<ArrayBuffer>);
   }
 
-  private run(name: 'prefill' | 'decode', fresh: readonly NewRows[], ids: readonly number[]): void {
+  private run(name: 'first' | 'prefill' | 'decode', fresh: readonly NewRows[], ids: readonly number[]): void {
     this.give('ids', Int32Array.from(ids));
     this.writeSequence(this.segments, fresh);
     const dims = this.dims(this.segments, (kind) => ({

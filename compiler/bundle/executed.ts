@@ -52,12 +52,15 @@ export function executedWork(manifest: Manifest, target: Target, { visual, text 
   for (let i = 0; i < images; i++) all.push({ kind: media, image: i, position: i * rowsPerImage, slot: i * rowsPerImage, length: Math.min(rowsPerImage, visual - i * rowsPerImage) });
   const prompt: Segment[] = text ? [...all, { kind: words, image: -1, position: visual, slot: 0, length: text }] : all;
   const one: Segment[] = visual ? [{ kind: media, image: 0, position: 0, slot: 0, length: Math.min(rowsPerImage, visual) }] : [];
+  // The last image goes with the text where the target has a step for both.
+  const joint = target.entries.first && images > 0 && text > 0, last = all.slice(-1), shown = joint ? [...last, ...prompt.slice(images)] : [];
   const token: Segment = { kind: words, image: -1, position: visual + text, slot: text, length: 1 };
   const steps: Readonly<Record<EntryName, { fresh: readonly Segment[]; keys: readonly Segment[]; times: number }>> = {
     // As many tiles as it takes to give that many rows.
     tile: { fresh: one, keys: one, times: images * Math.ceil(visual / Math.max(1, images * tileRows(manifest))) },
-    vision: { fresh: one, keys: one, times: images },
-    prefill: { fresh: prompt, keys: prompt, times: 1 },
+    vision: { fresh: one, keys: one, times: joint ? images - 1 : images },
+    first: { fresh: shown, keys: prompt, times: joint ? 1 : 0 },
+    prefill: { fresh: prompt, keys: prompt, times: joint ? 0 : 1 },
     decode: { fresh: [token], keys: [...prompt, token], times: 1 },
   };
   const entries = (Object.entries(target.entries) as [EntryName, Target['entries'][EntryName]][]).map(([name, entry]): ExecutedEntry => {

@@ -263,8 +263,8 @@ function element(ctx: LowerContext, o: Operands, node: Node, e: BodyExpr, headDi
 }
 
 const numberedRows = (n: Node): RowSet => n.type.rows!;
-function positions(ctx: LowerContext, o: Operands, n: Node): { binding: string; component: 'position' | 'index'; offset: Poly } {
-  return { binding: o.role(ctx.dataRange('rows', numberedRows(n).sequence.name)), component: n.attrs['of'] === 'index' ? 'index' : 'position', offset: o.known(rowDataOffset(numberedRows(n))) };
+function positions(ctx: LowerContext, o: Operands, n: Node): { binding: string; component: 'position' | 'index' | 'place'; offset: Poly } {
+  return { binding: o.role(ctx.dataRange('rows', numberedRows(n).sequence.name)), component: n.attrs['of'] as 'position' | 'index' | 'place', offset: o.known(rowDataOffset(numberedRows(n))) };
 }
 const resultNode = (g: Graph, fused: Node, index: number): Node => {
   const r = g.nodes.find((n) => n.op === 'result' && n.inputs[0] === fused && n.attrs['index'] === index);

@@ -14,7 +14,7 @@ import { declareTable } from './weights.ts';
 export type UnaryName = 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'silu' | 'relu' | 'sigmoid' | 'tanh';
 
 /** Where a row finds an integer: a component of entry `offset + row` of row data (vec4<i32>), or a column of an i32 value. */
-export type RowNumbers = { readonly binding: string; readonly component: RowComponent; readonly offset: Poly } | View;
+export type RowNumbers = { readonly binding: string; readonly component: RowComponent | 'place'; readonly offset: Poly } | View;
 
 export type ElementExpr =
   /** The `index`-th interleaved linear of a matmul's group. */
@@ -111,7 +111,11 @@ function declareMix({ from, map, sources, weights, learned }: Extract<ElementExp
 export function declareRowNumber(memory: Memory, role: string, n: RowNumbers): (row: string) => string {
   if ('component' in n) {
     const name = memory.entries(role, n.binding, 'vec4<i32>');
-    return (row) => `${name}[${n.offset.isZero ? row : `${memory.poly(n.offset)} + ${row}`}].${rowComponents[n.component]}`;
+    const { component } = n;
+    return (row) => {
+      const entry = `${name}[${n.offset.isZero ? row : `${memory.poly(n.offset)} + ${row}`}]`;
+      return component === 'place' ? `select(${entry}.${rowComponents.position}, ${entry}.${rowComponents.index}, ${entry}.${rowComponents.image} >= 0)` : `${entry}.${rowComponents[component]}`;
+    };
   }
   if (n.storage !== 'i32') throw new RangeError(`Rows are numbered by i32, not ${n.storage}.`);
   const numbers = memory.view(role, n, 1);

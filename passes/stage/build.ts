@@ -86,12 +86,12 @@ class EntryBuilder {
   }
 
   private known(x: Node, kind: string, rows: RowSet, reader: Node): Node {
-    const { b, plan } = this, origin = originOf(x, kind);
-    const free = this.done.get(origin);
-    if (free && plan.isFree(origin, kind)) return b.select(free, rows);
+    const { b, plan, entry } = this, origin = originOf(x, kind);
+    const made = this.done.get(origin);
+    if (made && (plan.isFree(origin, kind) || entry.computes(origin, kind))) return b.select(made, rows);
     const held = plan.heldAsKeys(origin, kind);
     const state = held ? this.keyLeaf(held.group, held.part) : plan.memories.has(origin) ? this.memoryLeaf(origin) : undefined;
-    if (!state || !this.entry.within(rows)) throw this.outOfReach(x, rows, reader);
+    if (!state || !entry.within(rows)) throw this.outOfReach(x, rows, reader);
     return b.op('rows', [state], { rows: printRows(rows) }, { path: origin.path, where: origin.where });
   }
 

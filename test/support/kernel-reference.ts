@@ -7,6 +7,7 @@ import { rowWords } from '../../compiler/ir/weight-format.ts';
 import { unaryFunctions } from '../../compiler/ir/ops/elementwise.ts';
 import { shuffleSource } from '../../compiler/ir/ops/pixel-shuffle.ts';
 import type { ElementExpr, RowNumbers } from '../../compiler/wgsl/expr.ts';
+import type { RowComponent } from '../../compiler/wgsl/printer.ts';
 import type { ElementwiseSpec } from '../../compiler/wgsl/elementwise.ts';
 import type { Rope } from '../../compiler/wgsl/epilogue.ts';
 import type { Storage, View, WeightStorage } from '../../compiler/wgsl/kernel.ts';
@@ -66,7 +67,9 @@ export class Buffers {
   }
   read(v: View, dims: Dims, row: number, column: number): number { return this.get(v.binding)[this.element(v, dims, row, column)]!; }
   number(n: RowNumbers, dims: Dims, row: number): number {
-    return 'component' in n ? this.get(n.binding)[(n.offset.at(dims) + row) * 4 + components[n.component]]! : this.read(n, dims, row, 0);
+    if (!('component' in n)) return this.read(n, dims, row, 0);
+    const entry = (component: RowComponent): number => this.get(n.binding)[(n.offset.at(dims) + row) * 4 + components[component]]!;
+    return entry(n.component !== 'place' ? n.component : entry('image') >= 0 ? 'index' : 'position');
   }
 }
 

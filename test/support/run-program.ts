@@ -39,7 +39,8 @@ export class StagedRun {
   worst = 0;
   private readonly session: Session;
   private readonly seen = new Set<number>();
-  constructor(private readonly definition: Graph, private readonly program: Program, c: Case) { this.session = new Session(c.weights); }
+  /** @param first vision and prefill as one step, for prompts whose images are all new */
+  constructor(private readonly definition: Graph, private readonly program: Program, c: Case, private readonly first?: Graph) { this.session = new Session(c.weights); }
 
   /** Another question about the same images: the case's prompt begins anew. */
   begin(): void { this.session.begin(); }
@@ -53,15 +54,17 @@ export class StagedRun {
     ends.forEach((end, i) => {
       const sofar = prefix(prompt, end), fresh = remove(sofar, before);
       before = sofar.reduce((n, p) => n + p.length, 0);
-      const vision = this.program.graphs.get('vision');
-      for (const image of imagesOf(fresh)) {
+      const vision = this.program.graphs.get('vision'), shown = imagesOf(fresh);
+      const first = i < turns.length && shown.length && !shown.some((image) => this.seen.has(image)) ? this.first : undefined;
+      if (first) shown.forEach((image) => this.seen.add(image));
+      for (const image of shown) {
         if (this.seen.has(image) || !vision) continue;
         this.seen.add(image);
         const own = Object.fromEntries(Object.entries(pieces).map(([name, all]) => [name, all.filter((p) => p.image === image)]));
         this.session.image(vision, stepOf(vision, c, own));
       }
-      const g = this.program.graphs.get(i < turns.length ? 'prefill' : 'decode')!;
-      const images = new Set(imagesOf(fresh));
+      const g = first ?? this.program.graphs.get(i < turns.length ? 'prefill' : 'decode')!;
+      const images = new Set(shown);
       const step = Object.fromEntries(Object.entries(pieces).map(([name, all]) => [name, name === promptSequence ? fresh : all.filter((p) => images.has(p.image!))]));
       this.compare(g, this.session.extend(g, stepOf(g, c, step)), c, pieces, sofar);
     });

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { Graph, Segment } from '../../compiler/ir/index.ts';
-import { parseProgram, printProgram, verifyProgram } from '../../compiler/ir/index.ts';
+import { parseProgram, printProgram, verify, verifyProgram } from '../../compiler/ir/index.ts';
 import { constants } from '../../passes/constants.ts';
 import { cse } from '../../passes/cse.ts';
 import { demand } from '../../passes/demand.ts';
@@ -10,7 +10,7 @@ import { maskAnalysis } from '../../passes/mask-analysis.ts';
 import { pruneByMask } from '../../passes/prune-by-mask.ts';
 import { relativeRope } from '../../passes/relative-rope.ts';
 import { splitKept } from '../../passes/split-kept.ts';
-import { stage } from '../../passes/stage.ts';
+import { stage, stageFirst } from '../../passes/stage.ts';
 import { zeroRows } from '../../passes/zero-rows.ts';
 import type { Case } from '../support/random-graphs.ts';
 import { knownMask, randomCase } from '../support/random-graphs.ts';
@@ -53,12 +53,19 @@ for (const [name, passes] of Object.entries(pipelines)) {
     fc.assert(fc.property(cases, ({ c, turns, last, before, after }) => {
       fc.pre(runnable(c));
       try { maskAnalysis.run(c.graph); } catch { return; } // A mask that looks ahead cannot be decoded.
-      const program = stage.run(passes.reduce((x, run) => run(x), c.graph));
+      const whole = passes.reduce((x, run) => run(x), c.graph), program = stage.run(whole);
       verifyProgram(program, { pass: 'stage' });
       expect(printProgram(parseProgram(printProgram(program)))).toBe(printProgram(program));
       const run = new StagedRun(c.graph, program, c);
       run.say(c, [...turns.filter((t) => t < last), last]);
       expect(run.worst).toBeLessThan(1e-4);
+      const first = stageFirst(whole, program);
+      if (first) {
+        verify(first, { pass: 'stage' });
+        const joint = new StagedRun(c.graph, program, c, first);
+        joint.say(c, [...turns.filter((t) => t < last), last]);
+        expect(joint.worst).toBeLessThan(1e-4);
+      }
 
       const images = c.layout[promptSequence]!.filter((s) => s.image !== undefined);
       const prompt: Segment[] = [{ kind: 'text', length: before }, ...images, { kind: 'text', length: after + 2 }];

@@ -127,21 +127,21 @@ const zeros: OpDef = {
   evaluate: (n, _i, ctx) => ({ type: n.type, data: new Float32Array(ctx.tokens(n.type.rows!).length * n.type.dims[0]!) }),
 };
 
-/** A row's own number: its `position` in the prompt, or its `index` within its image or run of text. */
+/** A row's own number: its `position` in the prompt, its `index` within its image or run of text, or its `place`: the index of an image's row, the position of any other. */
 const rowNumber: OpDef = {
-  name: 'row_number', doc: "Each row's position in the prompt (of: position) or place within its segment (of: index).",
+  name: 'row_number', doc: "Each row's position in the prompt (of: position), its number within its segment (of: index), or the latter for rows of images alone (of: place).",
   arity: 0, attrs: { of: 'text', rows: 'rows' },
   infer: (_i, attrs, head) => {
-    expect(['position', 'index'].includes(str(attrs, 'of')), () => `'of' must be position or index, not '${str(attrs, 'of')}'.`);
+    expect(['position', 'index', 'place'].includes(str(attrs, 'of')), () => `'of' must be position, index or place, not '${str(attrs, 'of')}'.`);
     return tensorType('i32', rowsAttr(attrs, head), []);
   },
   narrow: (b, n, _i, out) => b.op('row_number', [], { ...n.attrs, rows: printRows(out) }, n),
-  time: (n, kind) => (str(n.attrs, 'of') === 'index' && n.type.rows!.sequence.kinds.find((k) => k.name === kind)?.media ? 'constant' : n.type.rows!.sequence.kinds.some((k) => !k.media) ? 'prompt' : 'constant'),
+  time: (n, kind) => (str(n.attrs, 'of') !== 'position' && n.type.rows!.sequence.kinds.find((k) => k.name === kind)?.media ? 'constant' : n.type.rows!.sequence.kinds.some((k) => !k.media) ? 'prompt' : 'constant'),
   counts: () => ({}),
   moves: nothing,
   evaluate: (n, _i, ctx) => ({
     type: n.type,
-    data: Int32Array.from(ctx.tokens(n.type.rows!), (t) => (str(n.attrs, 'of') === 'index' ? t.index : t.pos)),
+    data: Int32Array.from(ctx.tokens(n.type.rows!), (t) => (str(n.attrs, 'of') === 'index' || (str(n.attrs, 'of') === 'place' && t.image >= 0) ? t.index : t.pos)),
   }),
 };
 
