@@ -10,7 +10,10 @@
  * workgroup is one or two vectors of the CPU wide, and reads keys and values where they lie. GPUs want 64 invocations
  * and more, and tiles of keys and values in workgroup memory (`staged`).
  */
+import type { DeviceFacts } from './device-facts.ts';
+
 export interface AttentionSchedule {
+  readonly family: 'attention';
   readonly rowGroups: number;
   readonly lanes: number;
   readonly rowsPerThread: number;
@@ -101,16 +104,8 @@ export function attentionTile(s: AttentionSchedule, shape: AttentionShape): Atte
   };
 }
 
-/** Limits of a device, by their WebGPU names. */
-export interface AttentionLimits {
-  readonly maxComputeWorkgroupStorageSize: number;
-  readonly maxComputeInvocationsPerWorkgroup: number;
-}
-/** What every WebGPU device allows. */
-export const defaultLimits: AttentionLimits = { maxComputeWorkgroupStorageSize: 16384, maxComputeInvocationsPerWorkgroup: 256 };
-
-/** Why a schedule cannot run this shape on a device with these limits; undefined if it can. */
-export function attentionProblem(s: AttentionSchedule, shape: AttentionShape, limits: AttentionLimits = defaultLimits): string | undefined {
+/** Why a schedule cannot run this shape on a device, as a sentence; undefined if it can. */
+export function whyNotAttention(s: AttentionSchedule, shape: AttentionShape, { limits }: DeviceFacts): string | undefined {
   const sizes = { rowGroups: s.rowGroups, lanes: s.lanes, rowsPerThread: s.rowsPerThread, keysPerThread: s.keysPerThread, valueGroups: s.valueGroups, splits: s.splits };
   for (const [name, n] of Object.entries(sizes)) if (!Number.isInteger(n) || n < 1) return `${name} is ${n}, and an integer of at least 1 was expected.`;
   if (!Number.isInteger(s.staged) || s.staged < 0) return `staged is ${s.staged}, and an integer of at least 0 was expected.`;
@@ -122,16 +117,13 @@ export function attentionProblem(s: AttentionSchedule, shape: AttentionShape, li
   return undefined;
 }
 
-/** Computes on the CPU, or on a GPU of which nothing more is known. */
-export type DeviceClass = 'software' | 'gpu';
-
-/** The safe default where no schedule was measured: legal on every device, decent on its class. */
-export function defaultAttentionSchedule(shape: AttentionShape, device: DeviceClass, limits: AttentionLimits = defaultLimits): AttentionSchedule {
-  const wishes = device === 'software' ? softwareWishes(shape) : gpuWishes(shape);
-  for (const s of wishes) if (!attentionProblem(s, shape, limits)) return s;
+/** The safe default where no schedule was measured: decent on the device's class. */
+export function attentionDefault(shape: AttentionShape, facts: DeviceFacts): AttentionSchedule {
+  const wishes = facts.class === 'software' ? softwareWishes(shape) : gpuWishes(shape);
+  for (const s of wishes) if (!whyNotAttention(s, shape, facts)) return s;
   // Smaller and smaller tiles until one fits: very large heads on a device without memory to spare.
   for (let s = wishes.at(-1)!; ; ) {
-    const next = smaller(s), problem = attentionProblem(next ?? s, shape, limits);
+    const next = smaller(s), problem = whyNotAttention(next ?? s, shape, facts);
     if (!problem) return next ?? s;
     if (!next) throw new RangeError(`No attention tile fits heads of ${shape.headDim}: ${problem}`);
     s = next;
@@ -154,7 +146,7 @@ const oneRow = (shape: AttentionShape): number | undefined => (shape.queryRows !
 
 /** Measured on SwiftShader and lavapipe, see bench/attention.ts: tiles of 8 rows are a third faster and compile four times as long. */
 function softwareWishes(shape: AttentionShape): AttentionSchedule[] {
-  const base = { rowGroups: 1, lanes: 8, keysPerThread: 4, valueGroups: 1, staged: 0, rolled: true, mergeHeads: false, ...whole };
+  const base = { family: 'attention' as const, rowGroups: 1, lanes: 8, keysPerThread: 4, valueGroups: 1, staged: 0, rolled: true, mergeHeads: false, ...whole };
   const few = oneRow(shape), wide = shape.heads * shape.headDim >= 1024;
   if (few !== undefined) return [{ ...base, rowsPerThread: Math.min(8, few), mergeHeads: true }];
   return [...(wide ? [{ ...base, rowsPerThread: 8 }] : []), { ...base, rowsPerThread: 4 }];
@@ -166,17 +158,17 @@ function gpuWishes(shape: AttentionShape): AttentionSchedule[] {
     const lanes = 64, vectors = shape.valueDim / shape.vector;
     const valueGroups = Math.max(1, powerOfTwoBelow(lanes / powerOfTwoBelow(vectors)));
     const splits = Math.min(16, Math.max(1, Math.ceil(128 / shape.kvHeads)));
-    const base = { rowGroups: 1, lanes, keysPerThread: 1, rolled: false, valueGroups: Math.min(valueGroups, 8), mergeHeads: true, splits, splitRows: splits };
+    const base = { family: 'attention' as const, rowGroups: 1, lanes, keysPerThread: 1, rolled: false, valueGroups: Math.min(valueGroups, 8), mergeHeads: true, splits, splitRows: splits };
     return [32, 16, 8].map((staged) => ({ ...base, rowsPerThread: Math.min(8, few), staged }));
   }
   const splitting = shape.fewQueries ? { splits: 4, splitRows: 256 } : whole;
   const tile = (rowGroups: number, lanes: number, rowsPerThread: number, keysPerThread: number, staged: number): AttentionSchedule =>
-    ({ rowGroups, lanes, rowsPerThread, keysPerThread, valueGroups: 1, staged, rolled: false, mergeHeads: false, ...splitting });
+    ({ family: 'attention', rowGroups, lanes, rowsPerThread, keysPerThread, valueGroups: 1, staged, rolled: false, mergeHeads: false, ...splitting });
   return [tile(8, 8, 4, 4, 32), tile(8, 8, 4, 4, 16), tile(4, 16, 4, 2, 32), tile(4, 16, 4, 2, 16), tile(4, 16, 2, 2, 16)];
 }
 
-/** The space that a tuner searches: schedules that are legal for this shape on a device with these limits. */
-export function attentionSchedules(shape: AttentionShape, limits: AttentionLimits = defaultLimits): AttentionSchedule[] {
+/** The space that a tuner searches: schedules that are legal for this shape on a device. */
+export function attentionSpace(shape: AttentionShape, facts: DeviceFacts): AttentionSchedule[] {
   const out: AttentionSchedule[] = [];
   const few = oneRow(shape);
   const splits = few !== undefined ? [1, 4, 16] : shape.fewQueries ? [1, 4] : [1];
@@ -185,10 +177,10 @@ export function attentionSchedules(shape: AttentionShape, limits: AttentionLimit
       for (const keysPerThread of [1, 2, 4, 8])
         for (const valueGroups of lanes >= 32 ? [1, 2, 4] : [1])
           for (const staged of lanes * rowGroups >= 32 ? [0, 16, 32] : [0])
-            for (const n of splits) {
+            for (const n of splits) for (const mergeHeads of few !== undefined ? [true] : shape.heads > shape.kvHeads && rowsPerThread >= 4 && valueGroups === 1 ? [false, true] : [false]) {
               if (rowsPerThread * keysPerThread > 64 || (few !== undefined && rowGroups > 1)) continue;
-              const s = { rowGroups, lanes, rowsPerThread, keysPerThread, valueGroups, staged, rolled: rowGroups === 1 && lanes <= 16, mergeHeads: few !== undefined, splits: n, splitRows: n > 1 ? Math.max(n, few === undefined ? 256 : n) : 0 };
-              if (!attentionProblem(s, shape, limits)) out.push(s);
+              const s: AttentionSchedule = { family: 'attention', rowGroups, lanes, rowsPerThread, keysPerThread, valueGroups, staged, rolled: rowGroups === 1 && lanes <= 16, mergeHeads, splits: n, splitRows: n > 1 ? Math.max(n, few === undefined ? 256 : n) : 0 };
+              if (!whyNotAttention(s, shape, facts)) out.push(s);
             }
   return out;
 }

@@ -10,11 +10,13 @@ import type { MaskDecl } from '../ir/graph.ts';
 import type { Poly } from '../ir/poly.ts';
 import type { Sequence } from '../ir/rows.ts';
 import type { AttentionSchedule, AttentionShape } from '../schedule/attention-schedule.ts';
-import { attentionProblem, attentionTile } from '../schedule/attention-schedule.ts';
+import { attentionTile, whyNotAttention } from '../schedule/attention-schedule.ts';
+import type { DeviceFacts } from '../schedule/device-facts.ts';
+import { leastFacts } from '../schedule/device-facts.ts';
 import { maskFacts } from './attention-mask.ts';
 import { mergeKernel } from './attention-merge.ts';
 import { tileKernel } from './attention-tile.ts';
-import type { Kernel, View } from './kernel.ts';
+import type { HeldView, Kernel, View } from './kernel.ts';
 import type { KernelOptions } from './printer.ts';
 import { alignmentOf } from './printer.ts';
 
@@ -29,8 +31,8 @@ export interface AttentionSpec {
   /** Queries, rows of `heads × headDim`. */
   readonly q: View;
   /** Keys and values, rows of `kvHeads × headDim` and `kvHeads × valueDim`: states, or dense values. Spans say which rows. */
-  readonly k: View;
-  readonly v: View;
+  readonly k: HeldView;
+  readonly v: HeldView;
   /** Results, rows of `heads × valueDim`. */
   readonly out: View;
   /** Number of query rows; a constant or one dim's polynomial. */
@@ -83,9 +85,9 @@ export function attentionScratch(spec: AttentionSpec, schedule: AttentionSchedul
   return rows * spec.heads * recordElements(shape);
 }
 
-/** The kernels of an attention, in order. Throws a RangeError for a schedule that the shape or the default limits rule out. */
-export function attentionKernels(spec: AttentionSpec, schedule: AttentionSchedule, options: KernelOptions, limits?: Parameters<typeof attentionProblem>[2]): Kernel[] {
-  const shape = attentionShape(spec), problem = attentionProblem(schedule, shape, limits);
+/** The kernels of an attention, in order. Throws a RangeError for a schedule that the shape or the device rules out, by default one with the least limits. */
+export function attentionKernels(spec: AttentionSpec, schedule: AttentionSchedule, options: KernelOptions, facts: DeviceFacts = leastFacts('gpu', options.features)): Kernel[] {
+  const shape = attentionShape(spec), problem = whyNotAttention(schedule, shape, facts);
   if (problem) throw new RangeError(`This attention schedule is not possible for ${spec.heads} heads of ${spec.headDim}: ${problem} Choose another, or the default.`);
   if (spec.relative && spec.headDim % 2) throw new RangeError(`Heads of ${spec.headDim} cannot be rotated; their size must be even.`);
   if (attentionScratch(spec, schedule) && !spec.scratch) throw new RangeError('A schedule that splits keys needs scratch memory, and the attention has none. Give it a view of attentionScratch() elements.');

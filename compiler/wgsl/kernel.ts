@@ -1,4 +1,5 @@
 import type { Poly } from '../ir/poly.ts';
+import type { Int8Heads } from '../ir/state-format.ts';
 import type { QuantisedFormat } from '../ir/weight-format.ts';
 
 /**
@@ -47,6 +48,8 @@ export interface View {
   readonly offset: Poly;
   readonly regions?: readonly Region[];
 }
+/** Rows of a state: plain, or quantised head by head; `stride` counts their elements either way. */
+export type HeldView = Omit<View, 'storage'> & { readonly storage: Storage | Int8Heads };
 /** `count` consecutive rows of the value lie at `start` and after. */
 export interface Region { readonly count: Poly; readonly start: Poly }
 

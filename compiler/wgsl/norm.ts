@@ -7,7 +7,7 @@
  * writes it, and statistics are complete before).
  */
 import type { Poly } from '../ir/poly.ts';
-import type { NormSchedule } from '../schedule/matmul-schedule.ts';
+import type { NormSchedule, NormShape } from '../schedule/norm-schedule.ts';
 import type { Kernel, View } from './kernel.ts';
 import type { KernelOptions } from './printer.ts';
 import { Memory } from './printer.ts';
@@ -25,6 +25,8 @@ export interface NormSpec {
   readonly eps: number;
   readonly out: View;
 }
+
+export const normShapeOf = (spec: NormSpec): NormShape => ({ ...(spec.rows.constant() === undefined ? {} : { rows: spec.rows.constant()! }), width: spec.width });
 
 export function normKernel(spec: NormSpec, schedule: NormSchedule, options: KernelOptions): Kernel {
   const { width, kind } = spec, { rows: tile, lanes } = schedule, invocations = tile * lanes;
@@ -60,7 +62,7 @@ ${body}}
 
 /**
  * A product whose prologue is a norm as two kernels: the norm into `scratch` (dense f32 rows of K elements), and the
- * product over that. Undefined if there is no norm to take out. `normInMatmul` says for which devices this pays.
+ * product over that. Undefined if there is no norm to take out. `normApart` says when this pays.
  */
 export function splitNorm(spec: MatmulSpec, scratch: View): { norm: NormSpec; product: MatmulSpec } | undefined {
   const { prologue, ...product } = spec;

@@ -37,6 +37,9 @@ const letters = 'xyzw';
 export const rowComponents = { position: 'x', kind: 'y', index: 'z', image: 'w' } as const;
 export type RowComponent = keyof typeof rowComponents;
 
+/** Features of a device and what WGSL calls them. */
+const enables = { 'shader-f16': 'f16', 'subgroups': 'subgroups', 'chromium-experimental-subgroup-matrix': 'chromium_experimental_subgroup_matrix' } as const;
+
 interface Buffer {
   readonly name: string;
   readonly binding: string;
@@ -55,6 +58,7 @@ interface Buffer {
 export class Memory {
   private readonly buffers = new Map<string, Buffer>();
   private readonly helpers = new Map<string, string>();
+  private readonly needed = new Set<string>();
   private usesDims = false;
   private printing = false;
 
@@ -78,11 +82,11 @@ export class Memory {
     return new Access(this, this.register(role, binding, storage, vector, alignmentOf(length, offset)));
   }
 
-  /** A read-only array of entries of the given WGSL type; returns the variable's name. */
-  entries(role: string, binding: string, type: string): string {
+  /** An array of entries of the given WGSL type, read-only unless `written`; returns the variable's name. */
+  entries(role: string, binding: string, type: string, written = false): string {
     const old = this.buffers.get(binding);
     if (old && old.entry !== type) throw new RangeError(`The binding '${binding}' is read as ${type} and as ${old.entry ?? old.storage}; a kernel reads a buffer in one way.`);
-    const b = old ?? { name: this.unique(role), binding, storage: 'i32' as const, aligned: 1 as Lanes, wanted: 1 as Lanes, written: false, atomic: false, entry: type };
+    const b = old ?? { name: this.unique(role), binding, storage: 'i32' as const, aligned: 1 as Lanes, wanted: 1 as Lanes, written, atomic: false, entry: type };
     this.buffers.set(binding, b);
     return b.name;
   }
@@ -120,13 +124,19 @@ export class Memory {
     return b;
   }
 
+  /** The kernel's text uses a WebGPU feature that no storage asks for. */
+  need(feature: keyof typeof enables): void {
+    if (!this.options.features.has(feature)) throw new RangeError(`This kernel needs the feature ${feature}, which the device it is made for lacks.`);
+    this.needed.add(feature);
+  }
+
   /** Called by the first load or store. */
   begin(): void { this.printing = true; }
 
   /** `enable`, the dims uniform, bindings and helpers: everything before the entry point. */
   head(): string {
     const lines: string[] = [];
-    if (this.features().includes('shader-f16')) lines.push('enable f16;');
+    for (const f of this.features()) lines.push(`enable ${enables[f]};`);
     const fields = this.options.dims.map((d) => `${dimField(d)}: u32`);
     if (this.usesDims) lines.push(`struct Dims { ${fields.join(', ')} }`);
     this.bindings().forEach((b, i) => {
@@ -144,7 +154,11 @@ export class Memory {
     return this.usesDims ? [...list, { name: 'dims', access: 'uniform' }] : list;
   }
 
-  features(): string[] { return [...this.buffers.values()].some((b) => b.storage === 'f16') ? ['shader-f16'] : []; }
+  /** WebGPU features that the text needs, in the order of `enables`. */
+  features(): (keyof typeof enables)[] {
+    const half = [...this.buffers.values()].some((b) => b.storage === 'f16');
+    return (Object.keys(enables) as (keyof typeof enables)[]).filter((f) => this.needed.has(f) || (half && f === 'shader-f16'));
+  }
 }
 
 /** Elements of one entry of the WGSL array; 2 or 1 of f16x2 share a u32. */
@@ -263,21 +277,7 @@ export class ViewAccess extends Access {
   constructor(memory: Memory, buffer: Buffer, readonly view: View) { super(memory, buffer); }
 
   /** The slot of row `row` of the value, in rows of the binding. */
-  slot(row: string): string {
-    const { offset, regions } = this.view;
-    let at = row;
-    if (regions?.length) {
-      const ends: Poly[] = [];
-      const inRegion = regions.map(({ count, start }) => {
-        const before = ends.at(-1);
-        ends.push(before ? before.add(count) : count);
-        return `${this.memory.poly(start)} + ${row}${before ? ` - (${this.memory.poly(before)})` : ''}`;
-      });
-      at = inRegion.at(-1)!;
-      for (let i = regions.length - 2; i >= 0; i--) at = `select(${at}, ${inRegion[i]}, ${row} < ${this.memory.poly(ends[i]!)})`;
-    }
-    return offset.isZero ? at : `${this.memory.poly(offset)} + ${at}`;
-  }
+  slot(row: string): string { return slotOf(this.memory, this.view, row); }
 
   /** Element index of (row, column). */
   element(row: string, column: string): string {
@@ -290,4 +290,20 @@ export class ViewAccess extends Access {
     const L = this.lanes, { stride, column } = this.view;
     return `${times(this.slot(row), stride / L)}${column ? ` + ${column / L}u` : ''}`;
   }
+}
+
+/** The slot of row `row` of a value, in rows of its binding. */
+export function slotOf(memory: Memory, { offset, regions }: Pick<View, 'offset' | 'regions'>, row: string): string {
+  let at = row;
+  if (regions?.length) {
+    const ends: Poly[] = [];
+    const inRegion = regions.map(({ count, start }) => {
+      const before = ends.at(-1);
+      ends.push(before ? before.add(count) : count);
+      return `${memory.poly(start)} + ${row}${before ? ` - (${memory.poly(before)})` : ''}`;
+    });
+    at = inRegion.at(-1)!;
+    for (let i = regions.length - 2; i >= 0; i--) at = `select(${at}, ${inRegion[i]}, ${row} < ${memory.poly(ends[i]!)})`;
+  }
+  return offset.isZero ? at : `${memory.poly(offset)} + ${at}`;
 }

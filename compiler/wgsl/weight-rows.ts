@@ -6,7 +6,7 @@
  * group's rows are no multiple, the few places up to the next group compute nothing that is stored: positions with these
  * gaps are `places` here, the rows in memory have none.
  */
-import type { MatmulShape } from '../schedule/matmul-schedule.ts';
+import type { Arithmetic, MatmulShape } from '../schedule/product-shape.ts';
 import type { Poly } from '../ir/poly.ts';
 import type { Finish, OutputGroup } from './epilogue.ts';
 import { declareFinish } from './epilogue.ts';
@@ -40,21 +40,41 @@ export interface MatmulSpec {
   readonly prologue?: Norm | Patches;
   readonly weight: WeightMatrix;
   readonly groups: readonly MatmulGroup[];
+  /** The coarsest operands that this product may be computed with; f32 for f32 weights, else f16, where it does not say. */
+  readonly arithmetic?: Arithmetic;
+  /** Memory for sums of shares of K, f32, of at least `matmulScratch` elements from its row 0 on. */
+  readonly scratch?: View;
 }
 
-export const shapeOf = (spec: MatmulSpec): MatmulShape => ({
-  linears: spec.groups.map((g) => g.linears),
-  pairs: spec.groups.some((g) => g.rope),
-  normed: !!spec.prologue && spec.prologue.kind !== 'patches',
-});
+/** What a schedule is chosen by. f16 arithmetic is no coarser than the rounding that f16 and quantised weights went through. */
+export function shapeOf(spec: MatmulSpec): MatmulShape {
+  const rows = spec.rows.constant(), { a, weight, prologue, groups } = spec;
+  if (a.storage === 'i32') throw new RangeError('A matmul multiplies floats, not i32.');
+  return {
+    ...(rows === undefined ? {} : { rows }), K: spec.K, weightRows: groups.reduce((s, g) => s + g.linears * g.width, 0), a: a.storage, weight: weight.storage,
+    linears: groups.map((g) => g.linears), pairs: groups.some((g) => g.rope), normed: !!prologue && prologue.kind !== 'patches', patches: prologue?.kind === 'patches',
+    arithmetic: spec.arithmetic ?? (weight.storage === 'f32' ? 'f32' : 'f16'),
+  };
+}
 
 /** Checks what no type can say. */
 export function checkSpec(spec: MatmulSpec): void {
   if (!spec.groups.length) throw new RangeError('A matmul needs at least one group of outputs.');
-  if (spec.a.storage === 'i32') throw new RangeError('A matmul multiplies floats, not i32.');
   for (const g of spec.groups) if (!(g.width > 0 && g.linears > 0)) throw new RangeError(`A group of ${g.width} columns with ${g.linears} linears has no output.`);
   const p = spec.prologue;
   if (p?.kind === 'patches' && spec.K !== p.channels * p.size * p.size) throw new RangeError(`Patches of ${p.channels}·${p.size}² pixels are ${p.channels * p.size * p.size} wide, not K = ${spec.K}.`);
+}
+
+/** At which place each group begins, and the places of all of them, gaps included. */
+export function startsOf(groups: readonly MatmulGroup[], chunk: number): { readonly starts: readonly number[]; readonly places: number } {
+  const starts: number[] = [];
+  let places = 0;
+  for (const g of groups) {
+    places = Math.ceil(places / chunk) * chunk;
+    starts.push(places);
+    places += g.linears * g.width;
+  }
+  return { starts, places };
 }
 
 export class WeightRows {
@@ -64,15 +84,7 @@ export class WeightRows {
   readonly finishes: readonly Finish[];
 
   constructor(private readonly spec: MatmulSpec, readonly chunk: number, memory: Memory, lanes: (group: MatmulGroup) => Lanes) {
-    const starts: number[] = [];
-    let at = 0;
-    for (const g of spec.groups) {
-      at = Math.ceil(at / chunk) * chunk;
-      starts.push(at);
-      at += g.linears * g.width;
-    }
-    this.starts = starts;
-    this.places = at;
+    ({ starts: this.starts, places: this.places } = startsOf(spec.groups, chunk));
     this.finishes = spec.groups.map((g, i) => declareFinish(memory, g, i, g.linears, lanes(g), spec.rows));
   }
 

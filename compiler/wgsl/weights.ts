@@ -40,7 +40,7 @@ export function declareWeightRows(memory: Memory, role: string, { binding, stora
   return declareQuantised(memory, role, binding, storage, K);
 }
 
-const int8Codes = `fn int8_codes(w: u32) -> vec4<f32> { return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(w) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u)); }`;
+export const int8Codes = `fn int8_codes(w: u32) -> vec4<f32> { return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(w) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u)); }`;
 const int4Codes = `fn int4_codes(w: u32) -> vec4<f32> { return vec4<f32>((vec4<u32>(w) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(15u)); }`;
 
 function declareQuantised(memory: Memory, role: string, binding: string, format: QuantisedFormat, K: number): WeightRowAccess {

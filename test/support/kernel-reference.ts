@@ -6,6 +6,7 @@ import { dequantiseRows, quantiseRows } from '../../compiler/bundle/quantise.ts'
 import { rowWords } from '../../compiler/ir/weight-format.ts';
 import { unaryFunctions } from '../../compiler/ir/ops/elementwise.ts';
 import { shuffleSource } from '../../compiler/ir/ops/pixel-shuffle.ts';
+import { activationBlock } from '../../compiler/schedule/matvec-schedule.ts';
 import type { ElementExpr, RowNumbers } from '../../compiler/wgsl/expr.ts';
 import type { RowComponent } from '../../compiler/wgsl/printer.ts';
 import type { ElementwiseSpec } from '../../compiler/wgsl/elementwise.ts';
@@ -93,6 +94,10 @@ export function evaluate(e: ElementExpr, b: Buffers, dims: Dims, row: number, co
       }
       return sum;
     }
+    case 'mix_experts': {
+      const chosen = Array.from({ length: e.top }, (_, j) => b.read(e.chosen, dims, row, j)), shares = chosen.map((x) => Math.exp(b.read(e.scores, dims, row, x)));
+      return shares.reduce((sum, p, j) => sum + p * b.read(e.from, dims, row * e.top + j, column), 0) / shares.reduce((x, y) => x + y, 0);
+    }
     case 'unary': return unaryFunctions[e.fn]!(at(e.x));
     case 'add': return at(e.a) + at(e.b);
     case 'sub': return at(e.a) - at(e.b);
@@ -142,10 +147,19 @@ function operand(s: MatmulSpec, b: Buffers, dims: Dims, row: number): Float64Arr
   return p ? normed(a, p.kind, b.get(p.gain.binding), p.bias && b.get(p.bias.binding), p.eps) : a;
 }
 
-export function matmulReference(s: MatmulSpec, b: Buffers, dims: Dims): Write[] {
+/** Activations rounded to int8, with a scale for every block of them. */
+function toInt8(row: Float64Array): Float64Array {
+  return row.map((x, i) => {
+    const block = Math.floor(i / activationBlock) * activationBlock, high = row.slice(block, block + activationBlock).reduce((m, y) => Math.max(m, Math.abs(y)), 0);
+    return high ? (Math.round((x * 127) / high) * high) / 127 : 0;
+  });
+}
+
+/** `int8`: with activations rounded as dot4 rounds them. */
+export function matmulReference(s: MatmulSpec, b: Buffers, dims: Dims, { int8 = false } = {}): Write[] {
   const w = b.get(s.weight.binding), writes: Write[] = [];
   for (let row = 0; row < s.rows.at(dims); row++) {
-    const a = operand(s, b, dims, row);
+    const exact = operand(s, b, dims, row), a = int8 ? toInt8(exact) : exact;
     let first = 0;
     for (const g of s.groups) {
       const start = first;

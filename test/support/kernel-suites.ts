@@ -4,9 +4,15 @@ import { Poly } from '../../compiler/ir/poly.ts';
 import type { QuantisedFormat } from '../../compiler/ir/weight-format.ts';
 import { int4Groups, printWeightFormat } from '../../compiler/ir/weight-format.ts';
 import { unaryFunctions } from '../../compiler/ir/ops/elementwise.ts';
-import { matmulDefault, matvecDefault } from '../../compiler/schedule/matmul-defaults.ts';
-import type { MatmulSchedule, MatvecSchedule } from '../../compiler/schedule/matmul-schedule.ts';
-import { whyNotMatmul, whyNotMatvec } from '../../compiler/schedule/matmul-schedule.ts';
+import type { DeviceFacts } from '../../compiler/schedule/device-facts.ts';
+import { boundless, factsOf, leastFacts } from '../../compiler/schedule/device-facts.ts';
+import { matmulDefault } from '../../compiler/schedule/matmul-defaults.ts';
+import type { MatmulSchedule } from '../../compiler/schedule/matmul-schedule.ts';
+import { whyNotMatmul } from '../../compiler/schedule/matmul-schedule.ts';
+import type { TileSchedule } from '../../compiler/schedule/matmul-tile.ts';
+import type { SubgroupMatrixSchedule } from '../../compiler/schedule/subgroup-matrix.ts';
+import type { MatvecSchedule } from '../../compiler/schedule/matvec-schedule.ts';
+import { matvecDefault, whyNotMatvec } from '../../compiler/schedule/matvec-schedule.ts';
 import { argmaxKernel } from '../../compiler/wgsl/argmax.ts';
 import { copyKernel } from '../../compiler/wgsl/copy.ts';
 import { elementwiseKernel, ropeKernel } from '../../compiler/wgsl/elementwise.ts';
@@ -14,8 +20,8 @@ import { embedKernel } from '../../compiler/wgsl/embed.ts';
 import type { UnaryName } from '../../compiler/wgsl/expr.ts';
 import { gatherKernel } from '../../compiler/wgsl/gather.ts';
 import type { FloatStorage, Kernel, Storage, View } from '../../compiler/wgsl/kernel.ts';
-import { matmulKernel, shapeOf } from '../../compiler/wgsl/matmul.ts';
-import { matvecKernel } from '../../compiler/wgsl/matvec.ts';
+import { matmulKernels, shapeOf } from '../../compiler/wgsl/matmul.ts';
+import type { MatmulSpec } from '../../compiler/wgsl/matmul.ts';
 import { normKernel } from '../../compiler/wgsl/norm.ts';
 import type { KernelOptions } from '../../compiler/wgsl/printer.ts';
 import { range } from '../../compiler/wgsl/printer.ts';
@@ -24,10 +30,13 @@ import type { FoundAdapter } from '../../runtime/node-adapter.ts';
 import { findAdapter } from '../../runtime/node-adapter.ts';
 import { runKernel } from './gpu.ts';
 import { Buffers, elementwiseReference, matmulReference, normed, numbers, worstError } from './kernel-reference.ts';
+import { emulateMatrices } from './emulate-matrices.ts';
+import { productError } from './products.ts';
 import { randomProduct } from './random-products.ts';
 
 type Writes = ReturnType<typeof elementwiseReference>;
 const quantised: readonly QuantisedFormat[] = [{ kind: 'int8' }, ...int4Groups.flatMap((group) => [true, false].map((symmetric) => ({ kind: 'int4' as const, group, symmetric })))];
+const least = { gpu: leastFacts('gpu'), software: leastFacts('software') };
 const f32 = 'f32' as const, zero = Poly.zero, T = Poly.dim('T');
 const view = (binding: string, stride: number, storage: Storage = f32, more: Partial<View> = {}): View => ({ binding, storage, stride, offset: zero, ...more });
 
@@ -37,57 +46,92 @@ const tolerance = (outs: readonly Storage[]): number => (outs.some((s) => s.star
 export function kernelSuites(kind: 'swiftshader' | 'lavapipe'): void {
   // Dawn's entry must be held as long as its devices are used.
   let found: FoundAdapter | undefined;
-  let open: OpenDevice | undefined, options: KernelOptions, storages: FloatStorage[];
+  let open: OpenDevice | undefined, options: KernelOptions, storages: FloatStorage[], device: DeviceFacts;
   beforeAll(async () => {
     found = await findAdapter({ prefer: kind });
     open = await found.open();
     options = { dims: ['V', 'T'], features: open.features };
+    device = factsOf(open, found.adapter.info, true);
     storages = open.features.has('shader-f16') ? ['f32', 'f16', 'f16x2'] : ['f32', 'f16x2'];
   });
   afterAll(() => { open?.close(); found = undefined; });
   const error = async (kernel: Kernel, b: Buffers, writes: Writes, dims: Record<string, number>): Promise<number> =>
     worstError(b, writes, await runKernel(open!.device, kernel, { buffers: b.encode(), dims: { V: 0, ...dims } }));
 
-  const matmul = (threads: readonly [number, number], outputs: readonly [number, number], depth: number, sum: 'dot' | 'vec4' = 'dot'): MatmulSchedule => ({ family: 'matmul', threads, outputs, depth, sum });
-  const tiles = [matmul([8, 4], [4, 8], 0, 'vec4'), matmul([4, 4], [2, 2], 0), matmul([4, 4], [4, 4], 8), matmul([8, 2], [8, 2], 16, 'vec4'), matmul([4, 8], [4, 1], 32)];
+  const product = (spec: MatmulSpec, s: MatmulSchedule | MatvecSchedule, b: Buffers, writes: Writes, dims: Record<string, number>): Promise<number> => productError(open!.device, spec, s, b, writes, { V: 0, ...dims }, options);
+
+  const matmul = (threads: readonly [number, number], outputs: readonly [number, number], depth: number, sum: 'dot' | 'vec4' = 'dot', splits = 1): TileSchedule => ({ family: 'matmul', form: 'tile', threads, outputs, depth, sum, panels: 'f32', splits, splitRows: splits > 1 ? 40 : 0 });
+  const rows = (n: number, lanes: number, outputs: number, teams: number, subgroup = false): MatmulSchedule => ({ family: 'matmul', form: 'rows', rows: n, lanes, outputs, teams, sum: 'dot', subgroup });
+  const tiles: MatmulSchedule[] = [matmul([8, 4], [4, 8], 0, 'vec4'), matmul([4, 4], [2, 2], 0), matmul([4, 4], [4, 4], 8), matmul([8, 2], [8, 2], 16, 'vec4'), matmul([4, 8], [4, 1], 32), matmul([4, 4], [2, 2], 4, 'dot', 3), rows(4, 8, 2, 2), rows(8, 4, 4, 4, true), rows(3, 16, 2, 1)];
   describe('matmul', () => {
     // Mesa takes seconds to compile a kernel anew: there every product is tried with one schedule.
     test.each(Array.from({ length: 48 }, (_, seed) => seed))('random product %i', async (seed) => {
       const { name, spec, buffers, dims } = randomProduct(seed, { storages });
-      const shape = shapeOf(spec), writes = matmulReference(spec, buffers, dims), tried = [tiles[seed % tiles.length]!, matmulDefault(shape, 'software')].filter((t) => !whyNotMatmul(t, shape));
+      const shape = shapeOf(spec), writes = matmulReference(spec, buffers, dims), tried = [tiles[seed % tiles.length]!, matmulDefault(shape, least.software)].filter((t) => !whyNotMatmul(t, shape, device));
       for (const s of kind === 'swiftshader' ? tried : [tried[seed % tried.length]!])
-        expect(await error(matmulKernel(spec, s, options), buffers, writes, dims), `${name}, ${JSON.stringify(s)}`).toBeLessThan(tolerance(spec.groups.map((g) => g.out.storage)));
+        expect(await product(spec, s, buffers, writes, dims), `${name}, ${JSON.stringify(s)}`).toBeLessThan(tolerance(spec.groups.map((g) => g.out.storage)));
     });
     test('the default for GPUs, and the one for few rows', async () => {
       for (const seed of [3, 4]) {
         const { name, spec, buffers, dims } = randomProduct(seed, { storages });
         for (const fewRows of [false, true])
-          expect(await error(matmulKernel(spec, matmulDefault(shapeOf(spec), 'gpu', { fewRows }), options), buffers, matmulReference(spec, buffers, dims), dims), name).toBeLessThan(tolerance(spec.groups.map((g) => g.out.storage)));
+          expect(await product(spec, matmulDefault(shapeOf(spec), least.gpu, { fewRows }), buffers, matmulReference(spec, buffers, dims), dims), name).toBeLessThan(tolerance(spec.groups.map((g) => g.out.storage)));
       }
     });
   });
 
-  const vec = (lanes: number, outputs: number, teams: number, sum: 'dot' | 'vec4' = 'dot'): MatvecSchedule => ({ family: 'matvec', lanes, outputs, teams, sum });
-  const teams = [vec(8, 4, 2), vec(32, 8, 2, 'vec4'), vec(64, 2, 1), vec(4, 12, 4), vec(1, 4, 8, 'vec4'), vec(16, 1, 4)];
+  describe.runIf(kind === 'lavapipe')('panels of f16', () => {
+    test.each(range(5))('random product %i: off by no more than the rounding of its operands', async (n) => {
+      const { name, spec, buffers, dims } = randomProduct(500 + n, { storages, weights: n % 2 ? ['f16'] : [{ kind: 'int4', group: 32, symmetric: true }] });
+      const linear = { ...spec, groups: spec.groups.map((g) => ({ ...g, value: { op: 'acc' as const, index: 0 } })) }, s: MatmulSchedule = { ...matmul([4, 4], [4, 2], 8), panels: 'f16' };
+      const shape = shapeOf(linear), largest = buffers.get('a').reduce((m, x) => Math.max(m, Math.abs(x)), 1);
+      // Each operand is off by 2⁻¹¹ of itself; weights are below 1/2, and a norm makes rows of about 1.
+      if (!whyNotMatmul(s, shape, device)) expect(await product(linear, s, buffers, matmulReference(linear, buffers, dims), dims), name).toBeLessThan(2 * 2 ** -11 * Math.sqrt(spec.K) * largest);
+      expect(whyNotMatmul(s, { ...shape, arithmetic: 'f32' }, device)).toMatch(/would round the operands/);
+    });
+  });
+
+  describe.runIf(kind === 'swiftshader')('subgroup matrices, emulated', () => {
+    const matrices = (n: number, grid: readonly [number, number], counts: readonly [number, number], depth: number): SubgroupMatrixSchedule =>
+      ({ family: 'matmul', form: 'subgroup-matrix', M: n, N: n, K: n, component: 'f32', grid, matrices: counts, depth, subgroup: 4 });
+    // As many subgroups as pieces, fewer, and more.
+    const tried = [[matrices(4, [2, 2], [1, 2], 8), 4], [matrices(8, [2, 1], [2, 1], 16), 8], [matrices(4, [1, 2], [2, 1], 4), 2]] as const;
+    test.each(range(6))('random product %i', async (n) => {
+      const [s, size] = tried[n % 3]!, seed = 300 + n;
+      const { name, spec, buffers, dims } = randomProduct(seed, { storages, weights: n % 2 ? ['f32', 'f16x2'] : [{ kind: 'int8' }, { kind: 'int4', group: 32, symmetric: false }] });
+      if (whyNotMatmul(s, shapeOf(spec), boundless(new Set(['subgroups', 'chromium-experimental-subgroup-matrix'])))) return;
+      const [kernel] = matmulKernels(spec, s, { ...options, features: new Set([...options.features, 'subgroups', 'chromium-experimental-subgroup-matrix']) });
+      expect(await error(emulateMatrices(kernel!, s, size, false), buffers, matmulReference(spec, buffers, dims), dims), name).toBeLessThan(tolerance(spec.groups.map((g) => g.out.storage)));
+    });
+  });
+
+  const vec = (lanes: number, outputs: number, teams: number, sum: 'dot' | 'vec4' = 'dot', form: MatvecSchedule['form'] = 'workgroup', dot4 = false): MatvecSchedule => ({ family: 'matvec', form, lanes, outputs, teams, sum, dot4 });
+  const teams = [vec(8, 4, 2), vec(32, 8, 2, 'vec4'), vec(64, 2, 1), vec(4, 12, 4), vec(1, 4, 8, 'vec4'), vec(16, 1, 4), vec(2, 4, 4, 'dot', 'subgroup'), vec(32, 2, 2, 'vec4', 'subgroup'), vec(8, 12, 4, 'dot', 'subgroup')];
   describe('matvec', () => {
     test.each(Array.from({ length: 36 }, (_, i) => 100 + i))('random product %i', async (seed) => {
       const { name, spec, buffers, dims } = randomProduct(seed, { storages, oneRow: true });
-      const shape = shapeOf(spec), writes = matmulReference(spec, buffers, dims), tried = [matvecDefault(shape, 'software'), matvecDefault(shape, 'gpu'), teams[seed % teams.length]!].filter((t) => !whyNotMatvec(t, shape));
+      const shape = shapeOf(spec), writes = matmulReference(spec, buffers, dims), tried = [matvecDefault(shape, least.software), matvecDefault(shape, least.gpu), teams[seed % teams.length]!].filter((t) => !whyNotMatvec(t, shape, device));
       for (const s of kind === 'swiftshader' ? tried : [tried[seed % tried.length]!])
-        expect(await error(matvecKernel(spec, s, options), buffers, writes, dims), `${name}, ${JSON.stringify(s)}`).toBeLessThan(tolerance(spec.groups.map((g) => g.out.storage)));
+        expect(await product(spec, s, buffers, writes, dims), `${name}, ${JSON.stringify(s)}`).toBeLessThan(tolerance(spec.groups.map((g) => g.out.storage)));
     });
   });
 
   describe('quantised weights', () => {
     test.each(quantised.flatMap((f, i) => range(kind === 'swiftshader' ? 4 : 2).map((n) => [printWeightFormat(f), f, 200 + i * 8 + n] as const)))('%s, random product %#', async (_name, format, seed) => {
-      const product = randomProduct(seed, { storages, weights: [format] }), shape = shapeOf(product.spec), writes = matmulReference(product.spec, product.buffers, product.dims);
-      const tried = [matmulDefault(shape, 'software'), tiles[seed % tiles.length]!, ...(seed % 4 ? [] : [matmulDefault(shape, 'gpu')])].filter((t) => !whyNotMatmul(t, shape));
+      const many = randomProduct(seed, { storages, weights: [format] }), shape = shapeOf(many.spec), writes = matmulReference(many.spec, many.buffers, many.dims);
+      const tried = [matmulDefault(shape, least.software), tiles[seed % tiles.length]!, ...(seed % 4 ? [] : [matmulDefault(shape, least.gpu)])].filter((t) => !whyNotMatmul(t, shape, device));
       for (const s of kind === 'swiftshader' ? tried : [tried[seed % tried.length]!])
-        expect(await error(matmulKernel(product.spec, s, options), product.buffers, writes, product.dims), `${product.name}, ${JSON.stringify(s)}`).toBeLessThan(tolerance(product.spec.groups.map((g) => g.out.storage)));
+        expect(await product(many.spec, s, many.buffers, writes, many.dims), `${many.name}, ${JSON.stringify(s)}`).toBeLessThan(tolerance(many.spec.groups.map((g) => g.out.storage)));
       const one = randomProduct(seed, { storages, weights: [format], oneRow: true }), oneShape = shapeOf(one.spec), oneWrites = matmulReference(one.spec, one.buffers, one.dims);
-      const ways = [matvecDefault(oneShape, 'software'), matvecDefault(oneShape, 'gpu'), teams[seed % teams.length]!].filter((t) => !whyNotMatvec(t, oneShape));
+      const ways = [matvecDefault(oneShape, least.software), matvecDefault(oneShape, least.gpu), teams[seed % teams.length]!].filter((t) => !whyNotMatvec(t, oneShape, device));
       for (const s of kind === 'swiftshader' ? ways : [ways[seed % ways.length]!])
-        expect(await error(matvecKernel(one.spec, s, options), one.buffers, oneWrites, one.dims), `${one.name}, ${JSON.stringify(s)}`).toBeLessThan(tolerance(one.spec.groups.map((g) => g.out.storage)));
+        expect(await product(one.spec, s, one.buffers, oneWrites, one.dims), `${one.name}, ${JSON.stringify(s)}`).toBeLessThan(tolerance(one.spec.groups.map((g) => g.out.storage)));
+    });
+    test.runIf(kind === 'swiftshader').each(quantised.map((f, i) => [printWeightFormat(f), f, i] as const))('%s by activations that are rounded to int8', async (_name, format, i) => {
+      for (const [n, s] of [vec(8, 4, 2, 'dot', 'workgroup', true), vec(4, 12, 4, 'dot', 'subgroup', true)].entries()) {
+        const { name, spec, buffers, dims } = randomProduct(400 + 2 * i + n, { storages, weights: [format], oneRow: true });
+        if (!whyNotMatvec(s, { ...shapeOf(spec), arithmetic: 'int8' }, device)) expect(await product({ ...spec, arithmetic: 'int8' }, s, buffers, matmulReference(spec, buffers, dims, { int8: true }), dims), name).toBeLessThan(tolerance(spec.groups.map((g) => g.out.storage)));
+      }
     });
     test.each(quantised.map((f) => [printWeightFormat(f), f] as const))('rows of a table in %s', async (_name, format) => {
       for (const width of [1, 6, 90, 201]) {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { attentionSchedules, defaultAttentionSchedule } from '../../compiler/schedule/attention-schedule.ts';
+import { attentionDefault, attentionSpace } from '../../compiler/schedule/attention-schedule.ts';
+import { defaultLimits, leastFacts } from '../../compiler/schedule/device-facts.ts';
 import { attentionKernels, attentionShape } from '../../compiler/wgsl/attention.ts';
 import { findAdapter } from '../../runtime/node-adapter.ts';
 import type { FoundAdapter } from '../../runtime/node-adapter.ts';
@@ -57,7 +58,7 @@ describe('every kernel validates on a device with default limits', () => {
 
 test('a sample of the schedules that a tuner may try validates', async () => {
   const c = attentionCase(cases['composite, image in the past']!);
-  const space = attentionSchedules(attentionShape(c.spec));
+  const space = attentionSpace(attentionShape(c.spec), leastFacts('gpu'));
   expect(space.length).toBeGreaterThan(100);
   for (let i = 0; i < space.length; i += 23) for (const kernel of kernelsOf(c, space[i]!)) await buildKernel(f32.device, kernel);
 }, 60_000);
@@ -94,10 +95,10 @@ test('schedules that cannot run are refused with the reason', () => {
   expect(() => kernelsOf(c, { ...good, rowsPerThread: 32 })).toThrow(/bytes of workgroup memory exceed the device's 16384/);
   expect(() => kernelsOf(c, { ...good, valueGroups: 3 })).toThrow(/3 value groups do not share 16 lanes evenly/);
   expect(() => attentionKernels(c.spec, { ...good, splits: 2, splitRows: 64 }, { dims: c.dimsOrder, features: new Set() })).toThrow(/needs scratch memory/);
-  expect(kernelsOf(c, { ...good, lanes: 32, rowGroups: 16, rowsPerThread: 1 }, { maxComputeWorkgroupStorageSize: 32768, maxComputeInvocationsPerWorkgroup: 1024 })).toHaveLength(1);
+  expect(kernelsOf(c, { ...good, lanes: 32, rowGroups: 16, rowsPerThread: 1 }, { ...leastFacts('gpu'), limits: { ...defaultLimits, maxComputeWorkgroupStorageSize: 32768, maxComputeInvocationsPerWorkgroup: 1024 } })).toHaveLength(1);
 });
 
 test('defaults exist for huge heads too', () => {
   for (const headDim of [512, 1000, 2048]) for (const device of ['software', 'gpu'] as const)
-    expect(() => defaultAttentionSchedule({ heads: 1, kvHeads: 1, headDim, valueDim: headDim, vector: 4, fewQueries: false, masked: true }, device)).not.toThrow();
+    expect(() => attentionDefault({ heads: 1, kvHeads: 1, headDim, valueDim: headDim, vector: 4, fewQueries: false, masked: true }, leastFacts(device))).not.toThrow();
 });

@@ -3,26 +3,35 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Poly } from '../../compiler/ir/poly.ts';
 import type { QuantisedFormat } from '../../compiler/ir/weight-format.ts';
 import { int4Groups, printWeightFormat } from '../../compiler/ir/weight-format.ts';
-import { matmulDefault, matmulSpace, matvecDefault, matvecSpace, normDefault } from '../../compiler/schedule/matmul-defaults.ts';
+import { leastFacts } from '../../compiler/schedule/device-facts.ts';
+import { expertRow, expertTile } from '../../compiler/schedule/experts-schedule.ts';
+import { matmulDefault, matmulSpace } from '../../compiler/schedule/matmul-defaults.ts';
+import { matvecDefault, matvecSpace } from '../../compiler/schedule/matvec-schedule.ts';
+import { normDefault } from '../../compiler/schedule/norm-schedule.ts';
 import { argmaxKernel } from '../../compiler/wgsl/argmax.ts';
 import { copyKernel } from '../../compiler/wgsl/copy.ts';
 import { elementwiseKernel, ropeKernel } from '../../compiler/wgsl/elementwise.ts';
 import { embedKernel } from '../../compiler/wgsl/embed.ts';
+import type { ExpertsSpec } from '../../compiler/wgsl/experts.ts';
+import { byPair, expertGroupsKernel, expertRowKernel, expertTileKernel } from '../../compiler/wgsl/experts.ts';
 import { gatherKernel } from '../../compiler/wgsl/gather.ts';
 import type { FloatStorage, Kernel, Storage, View } from '../../compiler/wgsl/kernel.ts';
-import { matmulKernel, shapeOf } from '../../compiler/wgsl/matmul.ts';
-import { matvecKernel } from '../../compiler/wgsl/matvec.ts';
+import { shapeOf } from '../../compiler/wgsl/matmul.ts';
 import { normKernel } from '../../compiler/wgsl/norm.ts';
+import { keptWidth, sampleKernel } from '../../compiler/wgsl/sample.ts';
+import { storeHeadsKernel } from '../../compiler/wgsl/store-heads.ts';
+import { topKKernel } from '../../compiler/wgsl/top-k.ts';
 import type { OpenDevice } from '../../runtime/device.ts';
 import type { FoundAdapter } from '../../runtime/node-adapter.ts';
 import { findAdapter } from '../../runtime/node-adapter.ts';
 import { buildKernel } from '../support/gpu.ts';
+import { productKernels } from '../support/products.ts';
 import { randomProduct } from '../support/random-products.ts';
 
 const T = Poly.dim('T');
 const quantised: readonly QuantisedFormat[] = [{ kind: 'int8' }, ...int4Groups.flatMap((group) => [true, false].map((symmetric) => ({ kind: 'int4' as const, group, symmetric })))];
 
-describe.each([['f32', []], ['f16', ['shader-f16']], ['f16x2', []]] as const)('weights in %s, features [%s]', (storage: FloatStorage, features) => {
+describe.each([['f32', []], ['f16', ['shader-f16', 'subgroups']], ['f16x2', []]] as const)('weights in %s, features [%s]', (storage: FloatStorage, features) => {
   let found: FoundAdapter | undefined, open: OpenDevice;
   beforeAll(async () => { found = await findAdapter({ prefer: 'null' }); open = await found.open({ features: [...features], limits: {} }); });
   afterAll(() => { open.close(); found = undefined; });
@@ -32,32 +41,45 @@ describe.each([['f32', []], ['f16', ['shader-f16']], ['f16x2', []]] as const)('w
     const storageBuffers = k.bindings.filter((b) => b.access !== 'uniform').length;
     expect(new Set(k.bindings.map((b) => b.name)).size).toBe(k.bindings.length);
     if (storageBuffers > 8) return; // random products have no limit of buffers; the planner splits such groups
-    expect(k.features).toEqual(k.wgsl.includes('enable f16') ? ['shader-f16'] : []);
+    expect(k.features).toEqual(Object.entries({ f16: 'shader-f16', subgroups: 'subgroups' }).flatMap(([name, feature]) => (k.wgsl.includes(`enable ${name};`) ? [feature] : [])));
     await buildKernel(open.device, k);
   };
 
   test.each(Array.from({ length: 24 }, (_, i) => i))('random products, all kinds of tile (%i)', async (seed) => {
     const p = randomProduct(seed, { storages: [storage, 'f32'] }), shape = shapeOf(p.spec);
-    for (const device of ['gpu', 'software'] as const) {
+    for (const device of [leastFacts('gpu', features), leastFacts('software', features)]) {
       const space = matmulSpace(shape, device);
-      for (const s of [matmulDefault(shape, device), matmulDefault(shape, device, { fewRows: true }), space[(seed * 7) % space.length]!]) await valid(matmulKernel(p.spec, s, options));
+      for (const s of [matmulDefault(shape, device), matmulDefault(shape, device, { fewRows: true }), space[(seed * 7) % space.length]!]) for (const k of productKernels(p.spec, s, options)) await valid(k);
     }
     const one = randomProduct(seed, { storages: [storage, 'f32'], oneRow: true }), oneShape = shapeOf(one.spec);
-    for (const device of ['gpu', 'software'] as const) {
+    for (const device of [leastFacts('gpu', features), leastFacts('software', features)]) {
       const space = matvecSpace(oneShape, device);
-      for (const s of [matvecDefault(oneShape, device), space[(seed * 5) % space.length]!]) await valid(matvecKernel(one.spec, s, options));
+      for (const s of [matvecDefault(oneShape, device), space[(seed * 5) % space.length]!]) for (const k of productKernels(one.spec, s, options)) await valid(k);
     }
   });
   test.each(quantised.flatMap((format) => [0, 1, 2, 3].map((seed) => [printWeightFormat(format), format, seed] as const)))('%s weights', async (name, format, seed) => {
     for (const oneRow of [false, true]) {
       const p = randomProduct(200 + quantised.indexOf(format) * 8 + seed, { storages: [storage, 'f32'], weights: [format], oneRow }), shape = shapeOf(p.spec);
       expect(p.name).toContain(`w ${name}`);
-      for (const device of ['gpu', 'software'] as const) {
+      for (const device of [leastFacts('gpu', features), leastFacts('software', features)]) {
         const space = oneRow ? matvecSpace(shape, device) : matmulSpace(shape, device), own = oneRow ? matvecDefault(shape, device) : matmulDefault(shape, device);
-        for (const s of [own, space[(seed * 11) % space.length]!]) await valid(s.family === 'matvec' ? matvecKernel(p.spec, s, options) : matmulKernel(p.spec, s, options));
+        for (const s of [own, space[(seed * 11) % space.length]!]) for (const k of productKernels(p.spec, s, options)) await valid(k);
       }
     }
     for (const width of [1, 6, 90, 300]) await valid(embedKernel({ rows: T, ids: view('ids', 1, 'i32'), table: { binding: 'table', storage: format }, width, out: view('out', width) }, options));
+  });
+  test.each([[1, 8], [2, 12], [2, 33]] as const)('experts of %i linears, %i columns', async (linears, width) => {
+    const top = 2, experts = 5, K = 3 * width, parts = (binding: string, stride: number): View => ({ binding, storage: 'f32', stride, offset: Poly.dim('V') }), chosen = { ...parts('chosen', top), storage: 'i32' as const };
+    for (const weight of [storage, ...quantised]) for (const piece of [{ expert: 0, count: experts, first: 0, rows: width }, { expert: 3, count: 1, first: 4, rows: width - 4 }]) {
+      const spec: ExpertsSpec = { rows: T, top, experts, K, a: parts('a', linears === 1 ? top * K : K), aByPair: linears === 1, chosen, linears, weight: { binding: 'weight', storage: weight }, piece, width, value: { op: 'unary', fn: 'silu', x: { op: 'acc', index: linears - 1 } }, out: parts('out', top * width), groups: 'groups' };
+      for (const device of ['gpu', 'software'] as const) {
+        await valid(expertTileKernel(spec, expertTile(device, linears), options));
+        await valid(expertRowKernel({ ...spec, rows: Poly.of(1) }, expertRow(device, linears), options));
+      }
+    }
+    await valid(expertGroupsKernel({ rows: T, top, experts, chosen, groups: 'groups' }, { ...options, readWrite: new Set(['groups']) }, 256));
+    await valid(topKKernel({ rows: T, width: experts, top, from: parts('scores', experts), out: chosen }, options));
+    await valid(elementwiseKernel({ rows: T, width, value: { op: 'mix_experts', from: byPair(parts('x', top * width), top), chosen, scores: parts('scores', experts), top }, out: parts('out', width) }, options));
   });
   test.each([1, 2, 11, 90, 128])('kernels of rows, %i columns', async (width) => {
     const a = view('a', width), out = view('out', width), numbers = { binding: 'rows', component: 'index' as const, offset: Poly.zero };
@@ -70,8 +92,10 @@ describe.each([['f32', []], ['f16', ['shader-f16']], ['f16x2', []]] as const)('w
     await valid(gatherKernel({ rows: T, width, from: a, map: view('map', 1, 'i32'), sources: 1, out: view('out', width, 'f32') }, options));
     await valid(gatherKernel({ rows: T, width, from: a, map: view('map', 4, 'i32'), sources: 4, weights: view('shares', 4, 'f32'), learned: { binding: 'learned', storage: 'f32' }, out }, options));
     await valid(argmaxKernel({ row: a, width, out: view('out', 1, 'i32') }, options));
+    await valid(sampleKernel({ row: a, width, next: view('out', 1, 'i32'), draw: 'draw', kept: view('kept', keptWidth(width), 'f32') }, options));
+    for (const heads of [1, 3]) await valid(storeHeadsKernel({ rows: T, from: view('x', heads * width, 'f32'), to: { binding: 'state', storage: { kind: 'int8', heads }, stride: heads * width, offset: Poly.zero, regions: [{ count: Poly.dim('V'), start: Poly.of(3) }, { count: T, start: Poly.dim('V') }] } }, options));
     if (width % 2 === 0) await valid(ropeKernel({ rows: T, width, a, out, rope: { table: 'angles', headDim: width, positions: numbers } }, options));
-    for (const kind of ['rms_norm', 'layer_norm'] as const) for (const device of ['gpu', 'software'] as const) for (const oneRow of [false, true])
-      await valid(normKernel({ rows: T, width, kind, a, gain: { binding: 'g', storage }, bias: { binding: 'b', storage }, eps: 1e-5, out }, normDefault(device, { oneRow }), options));
+    for (const kind of ['rms_norm', 'layer_norm'] as const) for (const device of [leastFacts('gpu'), leastFacts('software')]) for (const rows of [{}, { rows: 1 }])
+      await valid(normKernel({ rows: T, width, kind, a, gain: { binding: 'g', storage }, bias: { binding: 'b', storage }, eps: 1e-5, out }, normDefault({ width, ...rows }, device), options));
   });
 });
