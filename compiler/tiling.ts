@@ -1,5 +1,6 @@
 /** What a bundle has room for where pictures of any size are cut into tiles: by default, the largest picture that the rule makes. */
 import type { Tiling } from '../runtime/manifest.ts';
+import { mostPatches } from '../runtime/tiling/native-resolution.ts';
 import type { TilingRule } from '../runtime/tiling/rule.ts';
 import type { Model, ModelClass, PictureSize } from './dsl/index.ts';
 import { UserError } from './ir/errors.ts';
@@ -12,6 +13,7 @@ export function tilingOf(model: Model, maxTiles?: number): Tiling | undefined {
   const rule = ruleOf(model);
   if (maxTiles !== undefined && rule?.rule !== 'any_resolution')
     throw new UserError(`--max-tiles limits the tiles of one image, but ${model.constructor.name} ${rule ? 'takes each tile as an image of its own. Limit its visual rows instead (--max-visual)' : 'does not cut pictures into tiles. Leave it out'}.`);
+  if (rule?.rule === 'native_resolution') return { ...rule, most: mostPatches(rule) };
   if (rule?.rule !== 'any_resolution') return rule;
   const { image_grid_pinpoints: sizes, tile_size, max_tiles, ...rest } = rule;
   const most = maxTiles ?? 1 + Math.max(...sizes.map(([height, width]) => (height * width) / tile_size ** 2));
@@ -27,7 +29,7 @@ export function roomForPictures(model: Model): number {
 
 /** Pictures of which one takes the most rows: a square makes the most tiles of a grid; else any that leaves out lines of padding may, where larger ones are scaled down. */
 function largest(rule: TilingRule): PictureSize[] {
-  if (rule.rule === 'tile_grid') return [{ width: 1, height: 1 }];
+  if (rule.rule !== 'any_resolution') return [{ width: 1, height: 1 }];
   const patch = rule.tile_size / rule.patches_per_side, lines = (side: number): number[] => Array.from({ length: Math.round(side / patch) }, (_, i) => Math.round((i + 1) * patch));
   return rule.image_grid_pinpoints.flatMap(([height, width]) => [...lines(height).map((h) => ({ width, height: h })), ...lines(width).map((w) => ({ width: w, height }))]);
 }

@@ -2,6 +2,7 @@
 import type { JsonObject, ModelClass } from 'eemllm';
 import { UserError, suggest } from 'eemllm';
 import { ClipVisionModel, ClipVisionModelWithProjection } from './clip.ts';
+import { Idefics2 } from './idefics2.ts';
 import { Idefics3 } from './idefics3.ts';
 import { Llama } from './llama.ts';
 import { Llava } from './llava.ts';
@@ -17,10 +18,12 @@ export const families: Readonly<Record<string, ModelClass>> = {
   llava: Llava,
   llava_next: LlavaNext,
   llava_onevision: LlavaOneVision,
+  idefics2: Idefics2,
   idefics3: Idefics3,
   smolvlm: Idefics3,
   llama: Llama,
   mistral: Llama,
+  mixtral: Llama,
   qwen2: Llama,
   phi: Phi,
   clip_vision_model: ClipVisionModel,

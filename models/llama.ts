@@ -1,10 +1,11 @@
-/** Llama's decoder (arXiv 2302.13971) and its kin: Vicuna, Mistral and Qwen2 differ in their configs alone. */
+/** Llama's decoder (arXiv 2302.13971) and its kin: Vicuna, Mistral, Mixtral and Qwen2 differ in their configs alone. */
 import type { Given, JsonObject, Mask, PerLayer, Tensor } from 'eemllm';
 import { Embedding, Linear, Model, Module, RMSNorm, allOf, atLayer, attention, embeddings, ids, merge, position, rope } from 'eemllm';
 import { activation } from './activations.ts';
 import type { LlamaConfig } from './config/text.ts';
 import { llamaConfig } from './config/text.ts';
 import { causal, slidingWindow } from './masks.ts';
+import { SparseMoeBlock } from './mixtral.ts';
 import { published } from './published.ts';
 import type { KeepRule, RowRule, Rules } from './rules.ts';
 import { allRows, everyRow } from './rules.ts';
@@ -40,13 +41,15 @@ export class LlamaMLP extends Module<LlamaConfig> {
 
 export class LlamaDecoderLayer extends Module<LlamaConfig> {
   self_attn = new LlamaAttention(this.cfg);
-  mlp = new LlamaMLP(this.cfg);
+  mlp = this.cfg.experts ? undefined : new LlamaMLP(this.cfg);
+  block_sparse_moe = this.cfg.experts && new SparseMoeBlock(this.cfg.experts);
   input_layernorm = new RMSNorm(this.cfg, 'hidden_size', { eps: this.cfg.rms_norm_eps });
   post_attention_layernorm = new RMSNorm(this.cfg, 'hidden_size', { eps: this.cfg.rms_norm_eps });
 
   forward(x: Hidden, mask: Mask<Tokens>, rewrite: RowRule): Hidden {
     const h = rewrite(x, (x) => x.add(this.self_attn.forward(this.input_layernorm.forward(x), mask)));
-    return rewrite(h, (h) => h.add(this.mlp.forward(this.post_attention_layernorm.forward(h))));
+    const feedForward = (this.mlp ?? this.block_sparse_moe)!;
+    return rewrite(h, (h) => h.add(feedForward.forward(this.post_attention_layernorm.forward(h))));
   }
 }
 

@@ -62,6 +62,7 @@ export const published = {
     max_position_embeddings: 8192,
   },
   'mistral-7b': { model_type: 'mistral', rms_norm_eps: 1e-5, max_position_embeddings: 32768 },
+  'mixtral-8x7b': { model_type: 'mixtral', max_position_embeddings: 32768 },
   'qwen2-0.5b': { ...qwen2Half, max_position_embeddings: 131072 },
   'qwen2-7b': { ...qwen2Seven, max_position_embeddings: 131072 },
   'tinyllama-1.1b': {
@@ -83,6 +84,12 @@ export const published = {
     },
     // Llama 3's tokenizer: < row _ 1 _col _ 1 >, and < global -img >.
     mark_tokens: { row_col: 8, global_img: 4 },
+  },
+  'idefics2-8b': {
+    model_type: 'idefics2', image_token_id: 32001, tie_word_embeddings: false, vision_config: { ...siglipSo400m, model_type: 'idefics2', image_size: 980 },
+    perceiver_config: { hidden_act: 'silu', resampler_n_latents: 64, resampler_depth: 3, resampler_n_heads: 16, resampler_head_dim: 96, num_key_value_heads: 4 },
+    text_config: { model_type: 'mistral', vocab_size: 32003, rms_norm_eps: 1e-5, max_position_embeddings: 32768, sliding_window: 4096 },
+    preprocessor_config: { do_image_splitting: true, size: { shortest_edge: 378, longest_edge: 980 } },
   },
   'clip-vit-l-14': clipL14(224),
   'clip-vit-l-14-336': clipL14(336),

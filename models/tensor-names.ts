@@ -20,10 +20,28 @@ const layouts: readonly (readonly (readonly [older: string, newer: string])[])[]
  * `resolveTensorName(names, 'language_model.lm_head.weight')` is `lm_head.weight` in the newer layout.
  */
 export function resolveTensorName(available: { has(name: string): boolean }, wanted: string): string | undefined {
-  for (const prefixes of layouts) {
-    const found = prefixes.find(([older]) => wanted.startsWith(older));
-    const name = found ? found[1] + wanted.slice(found[0].length) : wanted;
-    if (available.has(name)) return name;
+  return namesOf(wanted).flatMap((name) => [name, name.replace(/\.block_sparse_moe\.gate\./, '.mlp.gate.')]).find((name) => available.has(name));
+}
+
+/** The name in each layout. */
+const namesOf = (wanted: string): string[] => layouts.map((prefixes) => {
+  const found = prefixes.find(([older]) => wanted.startsWith(older));
+  return found ? found[1] + wanted.slice(found[0].length) : wanted;
+});
+
+/** Matrices of one tensor: `parts` stand one below the other for each of several things, and this is part `part` of thing number `index`. */
+export interface StackedTensor { readonly name: string; readonly index: number; readonly part: number; readonly parts: number }
+
+/**
+ * Since 5.0 the library keeps the matrices of all experts of a layer in one tensor, gate above up for each expert. What of them a definition calls
+ * `wanted`; undefined if it is no expert's, or the checkpoint has no such tensor.
+ */
+export function resolveStacked(available: { has(name: string): boolean }, wanted: string): StackedTensor | undefined {
+  for (const name of namesOf(wanted)) {
+    const [, layer, index, own] = /^(.*)\.block_sparse_moe\.experts\.(\d+)\.(w[123])\.weight$/.exec(name) ?? [];
+    if (layer === undefined) return undefined;
+    const stacked = `${layer}.mlp.experts.${own === 'w2' ? 'down_proj' : 'gate_up_proj'}`;
+    if (available.has(stacked)) return { name: stacked, index: Number(index), part: own === 'w3' ? 1 : 0, parts: own === 'w2' ? 1 : 2 };
   }
   return undefined;
 }

@@ -17,6 +17,8 @@ export interface ImageLayout {
   readonly images?: number;
   /** Text tokens that the processor writes around the visual ones, such as marks of tiles, rows and columns. */
   readonly text: number;
+  /** Rows that the tower has of each tile, where that depends on the picture's size. */
+  readonly towerRows?: readonly number[];
 }
 
 /**

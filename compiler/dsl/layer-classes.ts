@@ -23,7 +23,7 @@ export interface LinearOptions<In extends string> {
 export class Linear<in out In extends string, in out Out extends string> extends Module {
   readonly weight: Parameter<In>;
   readonly bias?: Parameter<Out>;
-  constructor(cfg: unknown, private readonly from: In, private readonly to: Out, { bias = true, weight }: LinearOptions<In> = {}) {
+  constructor(cfg: unknown, private readonly from: In, readonly to: Out, { bias = true, weight }: LinearOptions<In> = {}) {
     super(cfg);
     const out = dimSize(cfg, to), own = new Parameter([out, dimSize(cfg, from)], from);
     if (weight && String(weight.shape) !== String(own.shape))
@@ -90,8 +90,11 @@ export class PatchEmbedding<in out Out extends string> extends Module<PatchConfi
     this.weight = new Parameter([out, channels, size, size], 'patch', [out, channels * size * size]);
     if (bias) this.bias = new Parameter([out], to);
   }
-  forward<Kinds extends string, Kind extends Kinds>(pixels: Pictures, sequence: Sequence<Kinds>, kind: Kind): Tensor<Kind, Out> {
-    const rows = patches(pixels, sequence, kind, this.cfg.patch_size, 'patch');
+  /** Of pictures, which are cut into patches; or of rows that are patches already, as those of a picture of any size. */
+  forward<Kind extends string, Width extends string>(rows: Tensor<Kind, Width>): Tensor<Kind, Out>;
+  forward<Kinds extends string, Kind extends Kinds>(pixels: Pictures, sequence: Sequence<Kinds>, kind: Kind): Tensor<Kind, Out>;
+  forward<Kinds extends string, Kind extends Kinds>(pixels: Pictures | Tensor<Kind, string>, sequence?: Sequence<Kinds>, kind?: Kind): Tensor<Kind, Out> {
+    const rows = pixels instanceof Tensor ? pixels : patches(pixels, sequence!, kind!, this.cfg.patch_size, 'patch');
     return new Tensor<Kind, Out>(emit('linear', [rows.node, ...leaves(this.weight, this.bias)]), this.to);
   }
 }

@@ -9,7 +9,7 @@ import type { Dim } from './parameter.ts';
 import { dimSize } from './parameter.ts';
 import { sequence } from './sequence.ts';
 import type { Sequence } from './sequence.ts';
-import { Integers, Pictures, RowMap, Tensor } from './tensor.ts';
+import { Integers, PictureRows, Pictures, RowMap, Tensor } from './tensor.ts';
 
 /** A JSON object, as it stands in a file. */
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -40,6 +40,17 @@ export const rowMap = <Kinds extends string, Kind extends Kinds>(tokens: Sequenc
   declare: (name, b) => {
     const rows = rowsOf(tokens, [kind]);
     return new RowMap<Kind>(b.input(name, tensorType('i32', rows, [sources]), 'image'), sources > 1 ? b.input(`${name}_weights`, tensorType('f32', rows, [sources]), 'image') : undefined);
+  },
+});
+
+/**
+ * A picture of any size as rows of its patches, `f32[kind, width]`, and the place of each, `i32[kind]`, an input of its own named
+ * `…_positions`; known when the image is. The sequence is a tower's, and its rows are counted by the picture.
+ */
+export const pictureRows = <Kinds extends string, Kind extends Kinds, Config, Width extends Dim<Config>>(sequence: Sequence<Kinds>, kind: Kind, cfg: Config, width: Width): Input<PictureRows<Kind, Width>> => ({
+  declare: (name, b) => {
+    const rows = rowsOf(sequence, [kind]);
+    return new PictureRows<Kind, Width>(new Tensor(b.input(name, tensorType('f32', rows, [dimSize(cfg, width)]), 'image'), width), new Integers(b.input(`${name}_positions`, tensorType('i32', rows, []), 'image')));
   },
 });
 

@@ -3,6 +3,7 @@ import { UserError } from '../ir/errors.ts';
 import type { Attrs } from '../ir/graph.ts';
 import { printRows } from '../ir/rows.ts';
 import { emit, rowsOf, tracing } from './context.ts';
+import type { Linear } from './layer-classes.ts';
 import type { Mask } from './mask.ts';
 import { describe, maskPlace } from './mask.ts';
 import type { AnyParameter, Parameter } from './parameter.ts';
@@ -97,10 +98,32 @@ export function linearPart<Kinds extends string, In extends string, Width extend
   return new Tensor<Kinds, Width>(emit('linear_part', [x.node, tracer.weight(weight), tracer.weight(bias)], { part, of }), width);
 }
 
+/** The `top` largest scores of each row, as numbers of the experts that they are for: the largest first. */
+export const topK = <Kinds extends string, Width extends string>(scores: Tensor<Kinds, Width>, top: number): Integers<Kinds> => new Integers<Kinds>(emit('top_k', [scores.node], { top }));
+
+/**
+ * Each row by the layers of the experts that it has chosen and no others; what they give lies side by side, one choice after the
+ * other. `x` is the same for all choices, or what such a layer gave: then each choice goes on with its own.
+ */
+export function expertLinear<Kinds extends string, In extends string, Out extends string>(x: Tensor<Kinds, In>, chosen: Integers<Kinds>, experts: readonly Linear<In, Out>[]): Tensor<Kinds, Out> {
+  const tracer = tracing(), biases = experts.flatMap((e) => e.bias ?? []);
+  return new Tensor<Kinds, Out>(emit('expert_linear', [x.node, chosen.node, ...experts.map((e) => tracer.weight(e.weight)), ...biases.map((b) => tracer.weight(b))], { experts: experts.length }), experts[0]!.to);
+}
+
+/** What the chosen experts of each row gave, added up by the softmax of their scores (over the chosen alone). */
+export const mixExperts = <Kinds extends string, Width extends string, Scores extends string>(x: Tensor<Kinds, Width>, chosen: Integers<Kinds>, scores: Tensor<Kinds, Scores>): Tensor<Kinds, Width> =>
+  new Tensor<Kinds, Width>(emit('mix_experts', [x.node, chosen.node, scores.node]), x.width);
+
 /** One vector as every row of a kind: a class token. */
 export function broadcast<Width extends string, Kinds extends string, Kind extends Kinds>(vector: Parameter<Width>, sequence: Sequence<Kinds>, kind: Kind): Tensor<Kind, Width> {
   const leaf = tracing().weight(vector);
   return new Tensor<Kind, Width>(emit('broadcast', [leaf], { rows: printRows(rowsOf(sequence, [kind])) }), vector.width);
+}
+
+/** Row i of a table as the i-th row of a kind: learned queries. */
+export function learnedRows<Width extends string, Kinds extends string, Kind extends Kinds>(table: Parameter<Width>, sequence: Sequence<Kinds>, kind: Kind): Tensor<Kind, Width> {
+  const numbers = emit('row_number', [], { of: 'index', rows: printRows(rowsOf(sequence, [kind])) });
+  return new Tensor<Kind, Width>(emit('embed', [numbers, tracing().weight(table)]), table.width);
 }
 
 /** Cuts pictures into square patches of `size` pixels, row by row from the top left: rows of `[channels · size · size]`. */

@@ -31,12 +31,13 @@ const declared = new Map<string, Sequence<string>>();
 export function sequence<const Kinds extends readonly [string, ...string[]]>(...kinds: Kinds): Sequence<Kinds[number]>;
 /**
  * The sequence of a tower, whose rows are counted beforehand: `sequence('patches', { class: 1, patch: 576 })`. It is
- * one picture; several pictures are several such sequences, and no row of one reads a row of another.
+ * one picture; several pictures are several such sequences, and no row of one reads a row of another. Where pictures are of
+ * any size, the rows are as many as a dim says: `sequence('patches', { patch: 'P' })`.
  */
-export function sequence<const Kinds extends string>(name: string, counts: Readonly<Record<Kinds, number>>): Sequence<Kinds>;
+export function sequence<const Kinds extends string>(name: string, counts: Readonly<Record<Kinds, number | string>>): Sequence<Kinds>;
 export function sequence(...given: readonly unknown[]): Sequence<string> {
   const [name, counts] = given;
-  if (counts && typeof counts === 'object') return ofTower(String(name), counts as Record<string, number>);
+  if (counts && typeof counts === 'object') return ofTower(String(name), counts as Record<string, number | string>);
   return ofTokens(given as string[]);
 }
 
@@ -47,14 +48,17 @@ function ofTokens(kinds: readonly string[]): Sequence<string> {
   return remember({ name: 'tokens', kinds: kinds.map((k) => ({ name: k, count: Poly.dim(dimOf(k, kinds)), media: k !== generatedKind })) });
 }
 
-function ofTower(name: string, counts: Readonly<Record<string, number>>): Sequence<string> {
+function ofTower(name: string, counts: Readonly<Record<string, number | string>>): Sequence<string> {
   const kinds = Object.keys(counts);
   checkKinds(kinds);
   if (kinds.includes(generatedKind)) throw new UserError(`A sequence whose rows are counted is a tower's and generates nothing; it cannot hold '${generatedKind}'. The sequence of a language model is declared by its kinds: sequence('visual', '${generatedKind}').`, callSite());
-  const wrong = kinds.find((k) => !Number.isSafeInteger(counts[k]) || counts[k]! < 1);
-  if (wrong !== undefined) throw new UserError(`Sequence '${name}' has ${counts[wrong]} rows of kind '${wrong}'; a count is a whole number of at least 1.`, callSite());
-  return remember({ name, kinds: kinds.map((k): Kind => ({ name: k, count: Poly.of(counts[k]!), media: true })) });
+  const wrong = kinds.find((k) => { const n = counts[k]; return typeof n === 'string' ? !/^[A-Z]\w*$/.test(n) || taken.test(n) : !Number.isSafeInteger(n) || n! < 1; });
+  if (wrong !== undefined) throw new UserError(`Sequence '${name}' has ${counts[wrong]} rows of kind '${wrong}'; a count is a whole number of at least 1, or the name of a dim: a capital and letters, digits or '_' after it, other than V, T and what begins with C.`, callSite());
+  return remember({ name, kinds: kinds.map((k): Kind => { const n = counts[k]!; return { name: k, count: typeof n === 'string' ? Poly.dim(n) : Poly.of(n), media: true }; }) });
 }
+
+/** Dims of prompts, of the rows so far, and of generated tokens. */
+const taken = /^(V|T|G|S|C.*)$/;
 
 function remember(ir: IrSequence): Sequence<string> {
   const key = `${ir.name}(${ir.kinds.map((k) => `${k.name}:${k.count}`).join(',')})`;

@@ -96,6 +96,12 @@ export class RowMap<in out Kinds extends string> {
   constructor(readonly sources: Node, readonly weights: Node | undefined) {}
 }
 
+/** One picture as rows, and for each of them a whole number: its place in the picture, as the tower counts places. */
+export class PictureRows<in out Kind extends string, in out Width extends string> {
+  /** @internal */
+  constructor(readonly rows: Tensor<Kind, Width>, readonly numbers: Integers<Kind>) {}
+}
+
 /** Pictures `[tile, channels, height, width]`, normalised as the tower expects them. */
 export class Pictures {
   /** @internal */

@@ -44,7 +44,10 @@ function productKey(a: string, b: string): string {
 }
 
 export type PolyLike = Poly | number | bigint;
-/** Values of dims. */
+/**
+ * Values of dims. A key may also be a product, `P^2*tiles`: what the two come to together where that is no product of theirs, such as
+ * the sum of P² over tiles of different size. It stands for those very powers in a monomial.
+ */
 export type DimSizes = Readonly<Record<string, number | bigint>>;
 
 function sizeOf(name: string, dims: DimSizes): bigint {
@@ -52,6 +55,14 @@ function sizeOf(name: string, dims: DimSizes): bigint {
   if (floor) return floor.share.floorOf(sizeOf(floor.dim, dims));
   if (x === undefined) throw new RangeError(`The size of dim '${name}' is not given; given are: ${Object.keys(dims).join(', ') || 'none'}.`);
   return BigInt(x);
+}
+
+const knownProductsOf = new WeakMap<DimSizes, readonly string[]>();
+/** The product of dims that has a value of its own and is part of a monomial. */
+function productIn(key: string, dims: DimSizes): string | undefined {
+  let products = knownProductsOf.get(dims);
+  if (!products) knownProductsOf.set(dims, products = Object.keys(dims).filter((d) => d.includes('*')));
+  return products.find((product) => Object.entries(powersOf(product)).every(([name, e]) => powersOf(key)[name] === e));
 }
 
 /** What stands for a dim once others stand for some. A fraction follows its dim, which only another dim or a number can replace. */
@@ -138,7 +149,9 @@ export class Poly {
     let num = 0n, den = 1n;
     for (const [k, c] of this.terms) {
       let v = c.num;
-      for (const [name, e] of Object.entries(powersOf(k))) v *= sizeOf(name, dims) ** BigInt(e);
+      const together = productIn(k, dims);
+      if (together) v *= BigInt(dims[together]!);
+      for (const [name, e] of Object.entries(powersOf(k))) if (!together || !(name in powersOf(together))) v *= sizeOf(name, dims) ** BigInt(e);
       num = num * c.den + v * den; den *= c.den;
       const g = gcd(num, den) || 1n; num /= g; den /= g;
     }

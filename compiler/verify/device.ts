@@ -18,6 +18,7 @@ import type { Compiled } from '../compile.ts';
 import type { Node } from '../ir/graph.ts';
 import { leafName } from '../ir/graph.ts';
 import { rowElements } from '../ir/types.ts';
+import { heldValues } from './held-values.ts';
 import type { Engine, Outputs, Prompt, StateRows } from './engine.ts';
 import { join } from './engine.ts';
 
@@ -36,7 +37,7 @@ export class DeviceEngine implements Engine {
     try {
       await writeBundle(folder, compiled.content);
       const bundle = await openBundleFolder(folder);
-      const program = await device.guard(Program.create(bundle, chooseTarget(bundle, device.features, adapter.software), device.device));
+      const program = await device.guard(Program.create(bundle, chooseTarget(bundle, device.features, adapter.software, device.device), device.device));
       await uploadWeights(bundle, program);
       device.check();
       return new DeviceEngine(compiled, bundle.manifest, program, device);
@@ -50,7 +51,7 @@ export class DeviceEngine implements Engine {
     this.session = new Session(this.program, this.manifest);
     const seen: Promise<Map<string, Float32Array | Int32Array>>[] = [];
     this.session.onVision = (dims, entry) => { seen.push(this.outputs(entry, dims)); };
-    this.session.prefill(prompt);
+    await this.session.prefill(prompt);
     const read = this.outputs('prefill', this.session.last!.dims), images = await this.device.guard(Promise.all(seen));
     const names = new Set(images.flatMap((i) => [...i.keys()]));
     return new Map([...[...names].map((name) => [name, join(images.flatMap((i) => i.get(name) ?? []))] as const), ...await this.device.guard(read)]);
@@ -66,8 +67,12 @@ export class DeviceEngine implements Engine {
     if (decl?.kind !== 'state' || !buffer) return new Map();
     const sequence = this.manifest.sequences.find((s) => s.name === decl.sequence)!, starts = regionStarts(sequence), { dims } = this.session.last!;
     const kinds = sequence.kinds.flatMap((k, i) => (decl.kinds.includes(k.name) ? [{ name: k.name, at: starts[i]!, rows: k.dim ? dims[`C${k.dim}`]! : k.capacity }] : []));
-    const bytes = await this.snapshot(kinds.map((k) => ({ buffer, offset: k.at * decl.rowBytes, bytes: k.rows * decl.rowBytes })));
-    return new Map(kinds.map((k, i) => [k.name, rotated ? halves(new Float32Array(bytes[i]!), rotated) : new Float32Array(bytes[i]!)]));
+    const bytes = await this.snapshot(kinds.map((k) => ({ buffer, offset: k.at * decl.rowBytes, bytes: k.rows * decl.rowBytes }))), format = decl.format ?? { kind: 'f32' };
+    const { program: { target: { name: own } } } = this, width = rowElements(this.compiled.targets.find((t) => t.target.name === own)!.plans.get('prefill')!.graph.states.get(name)!.type);
+    return new Map(kinds.map((k, i) => {
+      const values = heldValues(format, bytes[i]!, width);
+      return [k.name, rotated ? halves(values, rotated) : values];
+    }));
   }
 
   destroy(): void {

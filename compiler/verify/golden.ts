@@ -71,8 +71,9 @@ export class Golden {
     switch (dtype) {
       case 'F32': return new Float32Array(bytes);
       case 'I32': return new Int32Array(bytes);
-      case 'U8': return new Uint8Array(bytes);
-      default: throw new UserError(`Tensor '${name}' of ${this.tensors.label} is ${dtype}; golden files hold F32, I32 and U8.`);
+      case 'I64': return Int32Array.from(new BigInt64Array(bytes), Number);
+      case 'U8': case 'BOOL': return new Uint8Array(bytes);
+      default: throw new UserError(`Tensor '${name}' of ${this.tensors.label} is ${dtype}; golden files hold F32, I32, I64, U8 and BOOL.`);
     }
   }
 

@@ -58,18 +58,18 @@ export class InterpreterEngine implements Engine {
   }
 
   /** One image: all rows of every tower (of each of its tiles), and its rows in the prompt's sequence. */
-  private imageLayout(g: Graph, image: number, { rows, tiles, sources }: ImageInput): Layout {
+  private imageLayout(g: Graph, image: number, { rows, tiles, sources, positions }: ImageInput): Layout {
     const main = [{ kind: this.media, image, length: rows }];
-    return { ...this.tileLayout(g, sources ? Array.from({ length: tiles ?? 1 }, (_, t) => tileNumber(image, t)) : [image]), [this.main.name]: main };
+    return { ...this.tileLayout(g, sources ? Array.from({ length: tiles ?? 1 }, (_, t) => tileNumber(image, t)) : [image], positions?.length), [this.main.name]: main };
   }
-  /** All rows of every tower, picture after picture. */
-  private tileLayout(g: Graph, pictures: readonly number[]): Layout {
-    return Object.fromEntries([...g.sequences.values()].filter((s) => !hasText(s)).map((s): [string, Segment[]] => [s.name, pictures.flatMap((image) => s.kinds.map((k) => ({ kind: k.name, image, length: k.count.constant()! })))]));
+  /** All rows of every tower, picture after picture; `patches` of kinds that the picture counts. */
+  private tileLayout(g: Graph, pictures: readonly number[], patches = 0): Layout {
+    return Object.fromEntries([...g.sequences.values()].filter((s) => !hasText(s)).map((s): [string, Segment[]] => [s.name, pictures.flatMap((image) => s.kinds.map((k) => ({ kind: k.name, image, length: k.count.constant() ?? patches })))]));
   }
   private inputs(g: Graph, ids: readonly number[], images: readonly ImageInput[]): Record<string, ArrayLike<number>> {
     const gathers = g.nodes.filter((n) => n.op === 'gather_rows'), all = (of: (i: ImageInput) => Float32Array | Int32Array | undefined) => (images.length ? join(images.map((i) => of(i)!)) : []);
     return Object.fromEntries([...g.inputs].map(([name, n]) => [name, gathers.some((x) => x.inputs[0] === n) ? all((i) => i.sources?.sources)
-      : gathers.some((x) => x.inputs.includes(n)) ? all((i) => i.sources?.weights) : n.type.dtype === 'i32' ? ids : all((i) => i.data)]));
+      : gathers.some((x) => x.inputs.includes(n)) ? all((i) => i.sources?.weights) : n.type.dtype !== 'i32' ? all((i) => i.data) : hasText(n.type.rows!.sequence) ? ids : all((i) => i.positions)]));
   }
   private entry(name: EntryName): Graph {
     const g = this.entries[name];

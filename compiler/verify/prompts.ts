@@ -10,12 +10,16 @@ import { Tokenizer } from '../../runtime/tokenizer.ts';
 import { readJson } from '../bundle/checkpoint.ts';
 import { UserError } from '../ir/errors.ts';
 import type { Golden, GoldenCase } from './golden.ts';
-import { preprocessorOf, tiledPictures } from './tiled-pictures.ts';
+import type { PaddedPatches } from './native-pictures.ts';
+import { nativeCase } from './native-pictures.ts';
+import { preprocessorOf, rawOf, tiledPictures } from './tiled-pictures.ts';
 
 export interface CasePrompt {
   readonly items: readonly PromptItem[];
   /** What this side made of the case's text and pictures, by golden tensor name without the case. */
   readonly made: ReadonlyMap<string, ArrayLike<number>>;
+  /** Of pictures in their own shape, which the reference padded: whose patches are whose. */
+  readonly patches?: PaddedPatches;
 }
 
 /** Tokenises the text and prepares the pictures. The model itself is then given the reference's own pixels (or embeddings). */
@@ -23,7 +27,13 @@ export async function casePrompt(golden: Golden, c: GoldenCase, folder: string, 
   const tokenizer = new Tokenizer(readJson(join(folder, 'tokenizer.json')), readJson(join(folder, 'tokenizer_config.json')));
   const made = new Map<string, ArrayLike<number>>(), images: ImageInput[] = [];
   const pixels = `${c.name}.pixel_values`, embeddings = `${c.name}.visual_embeds`;
-  if (golden.has(pixels) && manifest.media?.tiling) {
+  let patches: PaddedPatches | undefined;
+  if (golden.has(pixels) && manifest.media?.tiling?.rule === 'native_resolution') {
+    const native = await nativeCase(golden, c, manifest.media, manifest.media.tiling, preprocessorOf(folder), await Promise.all(c.images.map((k, i) => rawOf(golden, k, c.image_files[i]))));
+    images.push(...native.images);
+    made.set('pixel_values', native.own).set('pixel_attention_mask', native.mask);
+    patches = native.patches;
+  } else if (golden.has(pixels) && manifest.media?.tiling) {
     const tiled = await tiledPictures(golden, c, folder, manifest.media);
     images.push(...tiled.images);
     made.set('pixel_values', tiled.own);
@@ -52,7 +62,7 @@ export async function casePrompt(golden: Golden, c: GoldenCase, folder: string, 
   made.set('segment_ids', rows.map((r) => (isImage(r) ? number.get(r)! : -1)));
   made.set('position_ids', rows.map((_, i) => i));
   if (rows.length !== c.num_positions) throw new UserError(`The prompt of case '${c.name}' has ${rows.length} positions here, and ${c.num_positions} in ${golden.file}: the tokenizer reads it otherwise. Either the golden file belongs to another checkpoint, or the tokenizer's files were changed.`);
-  return { items, made };
+  return { items, made, ...(patches && { patches }) };
 }
 
 /** The case's picture files, decoded, resized and normalised; undefined where the golden file has no pictures. */

@@ -33,6 +33,8 @@ export interface VerifyReport {
   readonly dtype: 'f32' | 'f16';
   /** The format of quantised weights, as printed; absent where none are. */
   readonly quantised?: string;
+  /** How keys and values are held; f32 if absent. */
+  readonly kv?: string;
   readonly variants: readonly string[];
   readonly tensors: readonly TensorResult[];
   readonly tokens: readonly TokensResult[];

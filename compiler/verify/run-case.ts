@@ -4,6 +4,8 @@ import { readCache } from './caches.ts';
 import type { Outputs } from './engine.ts';
 import { segmentsOf } from './engine.ts';
 import type { Golden, GoldenCase } from './golden.ts';
+import type { PaddedPatches } from './native-pictures.ts';
+import { padded } from './native-pictures.ts';
 import { casePrompt } from './prompts.ts';
 import type { Recorder } from './recorder.ts';
 import type { TokensResult } from './report.ts';
@@ -20,14 +22,14 @@ export interface CaseRun extends Prepared {
 
 export async function runCase(run: CaseRun): Promise<TokensResult> {
   const { record, golden, case: c, variant } = run, at = { case: c.name, variant };
-  const { items, made } = await casePrompt(golden, c, run.folder, run.compiled.content.manifest);
+  const { items, made, patches } = await casePrompt(golden, c, run.folder, run.compiled.content.manifest);
   for (const [name, values] of made) await record.compare(name, values, { case: c.name });
   record.leave(`${c.name}.visual_embeds`, 'it is an input: the model is given these rows');
 
   const values = await run.tapped.prefill(items);
   for (const tap of run.taps) {
     const name = tap.ofVariant ? `${variant}.${tap.tensor}` : tap.tensor;
-    if (golden.has(`${c.name}.${name}`)) await record.compare(name, await valuesOf(run, tap, values, made.get('segment_ids')!), at);
+    if (golden.has(`${c.name}.${name}`)) await record.compare(name, await valuesOf(run, tap, values, made.get('segment_ids')!, patches && { of: patches, reference: () => golden.read(`${c.name}.${name}`) }), at);
   }
 
   const { generated: expected } = c.variants[variant]!, given: number[] = [], logits: number[] = [];
@@ -51,11 +53,12 @@ export async function runCase(run: CaseRun): Promise<TokensResult> {
 }
 
 /** A tap's rows in the order of the prompt, or those of each image one after the other. */
-async function valuesOf({ golden, case: c, imageEmbedding }: CaseRun, tap: Tap, outputs: Outputs, segmentIds: ArrayLike<number>): Promise<ArrayLike<number>> {
+async function valuesOf({ golden, case: c, imageEmbedding }: CaseRun, tap: Tap, outputs: Outputs, segmentIds: ArrayLike<number>, patches?: { readonly of: PaddedPatches; reference(): Promise<Numbers> }): Promise<ArrayLike<number>> {
   const { width } = tap, { sequence, kinds } = tap.node.type.rows!, none: Numbers = new Float32Array();
   const main = sequence.kinds.some((k) => !k.media);
   const of = (kind: string): Numbers => outputs.get(tap.outputs.get(kind) ?? '') ?? none;
   const text = sequence.kinds.find((k) => !k.media)?.name;
+  if (patches && !main && sequence.kinds.some((k) => k.name === kinds[0] && !k.count.isConstant)) return padded(of(kinds[0]!), await patches.reference(), width, patches.of);
   if (!main || text === undefined || !kinds.includes(text)) return of(kinds[0]!);
   // The kind of the media rows; of a tap of text alone, the reference has the image token's row of the table in their place.
   const media = kinds.find((k) => k !== text);

@@ -1,4 +1,5 @@
 /** What a golden file says that takes no run of the model: pictures as decoded, masks, rotary frequencies. */
+import { toPixels } from '../../runtime/image.ts';
 import { decodeImage } from '../../runtime/node-image.ts';
 import type { ModelSource } from '../load-model.ts';
 import type { Traced } from '../frontend/trace.ts';
@@ -13,7 +14,7 @@ import type { Recorder } from './recorder.ts';
 /** `images.K.rgb`: the decoded picture files. */
 export async function comparePictures(record: Recorder, golden: Golden): Promise<void> {
   const files = new Map(golden.description.cases.flatMap((c) => c.images.flatMap((k, i) => (c.image_files[i] === undefined ? [] : [[k, c.image_files[i]] as const]))));
-  for (const [k, file] of files) await record.compare(`images.${k}.rgb`, (await decodeImage(golden.path(file), file)).data);
+  for (const [k, file] of files) await record.compare(`images.${k}.rgb`, toPixels(await decodeImage(golden.path(file), file), {}, file).data);
 }
 
 /** `rope.inv_freq` of the decoder. */

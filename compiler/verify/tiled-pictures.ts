@@ -42,7 +42,7 @@ export async function tiledPictures(golden: Golden, c: GoldenCase, folder: strin
   return { images, own };
 }
 
-async function rawOf(golden: Golden, picture: number, file: string | undefined): Promise<RawImage> {
+export async function rawOf(golden: Golden, picture: number, file: string | undefined): Promise<RawImage> {
   const name = `images.${picture}.rgb`;
   if (!golden.has(name) && file !== undefined) return decodeImage(golden.path(file), file);
   const [height, width] = golden.shape(name) as [number, number], data = await golden.read(name);

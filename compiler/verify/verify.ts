@@ -21,6 +21,7 @@ import type { Traced } from '../frontend/trace.ts';
 import { trace } from '../frontend/trace.ts';
 import { UserError } from '../ir/errors.ts';
 import type { Graph } from '../ir/graph.ts';
+import type { StateFormatKind } from '../ir/state-format.ts';
 import type { WeightFormat } from '../ir/weight-format.ts';
 import { printWeightFormat } from '../ir/weight-format.ts';
 import { tilingOf } from '../tiling.ts';
@@ -44,6 +45,8 @@ export interface VerifyOptions {
   readonly dtype: 'f32' | 'f16';
   /** Which matrices are quantised; the reference ran without. */
   readonly quantise?: QuantiseRules;
+  /** How keys and values are held; the reference holds them in f32. */
+  readonly kv?: StateFormatKind;
   readonly backend: 'gpu' | 'interpreter';
   readonly adapter?: AdapterPreference;
   /** Only these cases; all by default. */
@@ -60,7 +63,7 @@ export async function verify(checkpoint: string, options: VerifyOptions): Promis
   const golden = await Golden.open(options.golden ?? join(checkpoint, 'golden.json'));
   let gpu: Accelerator | undefined;
   try {
-    const variants = chooseVariants(golden, options.variants), record = new Recorder(golden, (quantity) => toleranceOf(quantity, options.dtype, options.quantise)), tokens: TokensResult[] = [];
+    const variants = chooseVariants(golden, options.variants), record = new Recorder(golden, (quantity) => toleranceOf(quantity, options.dtype, options.quantise, options.kv)), tokens: TokensResult[] = [];
     const cases = casesOf(golden, options.cases), total = variants.length * cases.length;
     if (options.backend === 'gpu') {
       const adapter = await findAdapter(options.adapter ? { prefer: options.adapter } : {});
@@ -82,9 +85,9 @@ export async function verify(checkpoint: string, options: VerifyOptions): Promis
         run.close();
       }
     }
-    const ok = record.results.every((r) => r.ok) && (options.dtype === 'f16' || options.quantise !== undefined || tokens.every((t) => t.equal));
+    const ok = record.results.every((r) => r.ok) && (options.dtype === 'f16' || options.quantise !== undefined || (options.kv ?? 'f32') !== 'f32' || tokens.every((t) => t.equal));
     return {
-      checkpoint, golden: golden.file, backend: options.backend, ...(gpu ? { adapter: gpu.adapter.name } : {}), dtype: options.dtype, ...(options.quantise ? { quantised: printWeightFormat(options.quantise.format) } : {}), variants,
+      checkpoint, golden: golden.file, backend: options.backend, ...(gpu ? { adapter: gpu.adapter.name } : {}), dtype: options.dtype, ...(options.quantise ? { quantised: printWeightFormat(options.quantise.format) } : {}), ...(options.kv ? { kv: options.kv } : {}), variants,
       tensors: record.results, tokens, notCompared: record.rest(variants), ok,
     };
   } finally {
@@ -121,7 +124,7 @@ async function prepare(source: ModelSource, golden: Golden, variant: string, opt
     if (expected !== undefined && expected !== files.names.length) throw new UserError(`${golden.file} was made with a checkpoint of ${expected} tensors${golden.description.model ? ` ('${golden.description.model}')` : ''}, and ${source.checkpoint} has ${files.names.length}. The golden file belongs to another model.`);
     const { graph, taps } = withTaps(traced);
     const compileOptions: CompileOptions = {
-      name: basename(source.name), type: source.type, variant, dtype: options.dtype, ...(options.quantise ? { quantise: options.quantise } : {}), ...capacities(golden), checkpoint: { files, nameOf },
+      name: basename(source.name), type: source.type, variant, dtype: options.dtype, ...(options.quantise ? { quantise: options.quantise } : {}), ...(options.kv ? { kv: options.kv } : {}), ...capacities(golden), checkpoint: { files, nameOf },
       ...(tiling && { tiling }), targets: !gpu ? [] : [gpu.adapter.software ? 'software' : 'gpu'],
     };
     const compiled = compile(traced.graph, compileOptions), withValues = compile(graph, compileOptions);
@@ -146,7 +149,7 @@ function withoutDecode(compiled: Compiled): Compiled {
   const { manifest } = compiled.content;
   const targets = manifest.targets.map((t) => {
     const entries = Object.fromEntries(Object.entries(t.entries).filter(([name]) => name !== 'decode'));
-    const used = new Set(Object.values(entries).flatMap((e) => e.dispatches.map((d) => d.kernel)));
+    const used = new Set(Object.values(entries).flatMap((e) => e.dispatches.flatMap((d) => [d.kernel, ...(d.few ? [d.few.kernel] : [])])));
     return { ...t, entries, kernels: Object.fromEntries(Object.entries(t.kernels).filter(([id]) => used.has(id))) };
   });
   return { ...compiled, content: { ...compiled.content, manifest: { ...manifest, targets } } };

@@ -28,6 +28,7 @@ export interface VisionConfig {
 const defaults = {
   clip_vision_model: { hidden_size: 768, num_attention_heads: 12, patch_size: 32, hidden_act: 'quick_gelu', layer_norm_eps: 1e-5 },
   siglip_vision_model: { hidden_size: 768, num_attention_heads: 12, patch_size: 16, hidden_act: 'gelu_pytorch_tanh', layer_norm_eps: 1e-6 },
+  idefics2: { hidden_size: 768, num_attention_heads: 12, patch_size: 32, hidden_act: 'gelu_pytorch_tanh', layer_norm_eps: 1e-6 },
   idefics3_vision: { hidden_size: 1152, num_attention_heads: 16, patch_size: 32, hidden_act: 'gelu_pytorch_tanh', layer_norm_eps: 1e-6 },
 } as const;
 export const visionModelTypes: readonly string[] = ['clip_vision_model', 'siglip_vision_model'];

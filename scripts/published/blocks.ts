@@ -18,7 +18,9 @@ async function cachePerToken(): Promise<Answer> {
 const missing = (check: string, published: number, unit: string, kind: Kind, tolerance: Tolerance, why: string): Row => ({ check, published, unit, kind, tolerance, ours: { why } });
 
 const depthwise = 'its blocks are depth-wise 3×3 convolutions with squeeze and excitation, and no op here is either.';
-const experts = 'a token reads the experts that a router chooses for it, and no op here chooses weights.';
+/** Parameters of a definition with experts, in billions. */
+const experts = (check: string, published: number, kind: Kind, tolerance: Tolerance, model: string, matching: RegExp, note: string): Row =>
+  ({ check, published, unit: 'Bparam', kind, tolerance, note, ours: async () => scaled(await parameterCount(definition(`experts.ts#${model}`), matching), 1e9) });
 const recurrent = 'its time mixing is a recurrence over positions, and no op here is one.';
 
 export const blocks: Section = {
@@ -36,9 +38,9 @@ export const blocks: Section = {
       check: 'LoRA r=1 on Wq and Wv of GPT-3 175B', published: 4.7, unit: 'Mparam', kind: 'printed*', tolerance: { within: 0.05 },
       ours: async () => scaled(await parameterCount(definition('gpt-3-lora.ts'), /\.lora_[AB]\./), 1e6),
     },
-    missing('MoE-LLaVA-2.7Bx4-Top2 activated parameters', 3.6, 'Bparam', 'printed', { within: 0.065 }, experts),
-    missing('MoE-LLaVA-2.7Bx4-Top2 total parameters', 5.3, 'Bparam', 'printed*', { within: 0.065 }, experts),
-    missing('GShard MoE(2048E,36L): 18 MoE FFNs of 1024x8192', 600, 'Bparam', 'printed*', { percent: 3.5 }, experts),
+    experts('MoE-LLaVA-2.7Bx4-Top2 activated parameters', 3.6, 'printed', { within: 0.065 }, 'MoeLlava', /^(?!.*\.experts\.[23]\.)/, 'the decoder with two of its four experts'),
+    experts('MoE-LLaVA-2.7Bx4-Top2 total parameters', 5.3, 'printed*', { within: 0.065 }, 'MoeLlava', /(?:)/, 'the decoder, without tower and projector'),
+    experts('GShard MoE(2048E,36L): 18 MoE FFNs of 1024x8192', 600, 'printed*', { percent: 3.5 }, 'GShard', /\.experts\./, 'the experts alone'),
     ...([['169m parameters', 169_300_000, 'parameters'], ['169m forward FLOPs per token', 261_300_000, 'FLOP'], ['3b parameters', 2_985_000_000, 'parameters'], ['3b forward FLOPs per token', 5_710_000_000, 'FLOP']] as const)
       .map(([check, published, unit]) => missing(`RWKV-4 ${check}`, published, unit, 'printed*', { percent: 0.04 }, recurrent)),
     { check: 'KV cache per token, LLaMA-7B fp16', published: 524_288, unit: 'byte', kind: 'derived', tolerance: 'exact', ours: cachePerToken },

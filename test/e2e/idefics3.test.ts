@@ -16,11 +16,11 @@ test.each(['self', 'composite', 'ee-mllm-f:layers=1+shortv:layers=2'])('%s: tile
   const c = tinyIdefics3(variant, [3, 2, 1, 4]), items = itemsOf(c), again = [5, ...items.filter(isImage).slice(1), 7, 1];
   await withSession(c, opened.device, { device: 'software', dtype: 'f32', features: opened.features, maxVisual: 12, maxText: 12 }, async (session) => {
     const check = async (prompt: typeof items, what: string): Promise<void> => expect(distance(referenceLogits(c, prompt), await session.logits()), what).toBeLessThan(1e-4);
-    session.prefill(items);
+    await session.prefill(items);
     await check(items, 'prefill');
     session.decode(9);
     await check([...items, 9], 'decode');
-    session.prefill(again);
+    await session.prefill(again);
     await check(again, 'second prompt');
   });
   opened.check();

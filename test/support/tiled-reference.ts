@@ -24,12 +24,12 @@ export function tiledLogits(model: Model, items: readonly PromptItem[], weights:
   const towers = [...graph.sequences.values()].filter((s) => s.kinds.every((k) => k.media));
   const layout: Layout = {
     ...Object.fromEntries(towers.map((s) => [s.name, images.flatMap((x, i) => Array.from({ length: x.tiles ?? 1 }, (_, t) => (x.sources ? 1000 + firsts[i]! + t : i))
-      .flatMap((number) => s.kinds.map((k): Segment => ({ kind: k.name, image: number, length: k.count.constant()! }))))])),
+      .flatMap((number) => s.kinds.map((k): Segment => ({ kind: k.name, image: number, length: k.count.constant() ?? x.positions!.length }))))])),
     tokens: items.map((x): Segment => (isImage(x) ? { kind: 'visual', image: image++, length: x.rows } : { kind: 'text', length: 1 })),
   };
-  const rowsPerTile = towers.find((s) => s.name === 'patches')!.kinds.find((k) => k.name === 'patch')!.count.constant()!;
+  const rowsPerTile = towers.find((s) => s.name === 'patches')?.kinds.find((k) => k.name === 'patch')!.count.constant() ?? 0;
   const given: Readonly<Record<string, readonly number[]>> = {
-    pixels: images.flatMap((i) => [...i.data]), ids: items.filter((x): x is number => !isImage(x)),
+    pixels: images.flatMap((i) => [...i.data]), pixels_positions: images.flatMap((i) => [...(i.positions ?? [])]), ids: items.filter((x): x is number => !isImage(x)),
     visual_rows: images.flatMap((image, i) => [...(image.sources?.sources ?? [])].map((row) => (row < 0 ? row : row + firsts[i]! * rowsPerTile))),
     visual_rows_weights: images.flatMap((image) => [...(image.sources?.weights ?? [])]),
   };

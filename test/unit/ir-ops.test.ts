@@ -228,6 +228,30 @@ test('fused ops compute their body, and give each result', () => {
   expect(run(text, { x: [1, -1, 2, 3], w: [1, 0, 0, 1] }, two)).toEqual({ a: [1, -1, 2, 3], b: [1, 0, 2, 3], c: [1, 0, 2, 3] });
 });
 
+describe('mixtures of experts', () => {
+  const weights = 'weight "a": f32[2, 1]\n weight "b": f32[2, 1]\n weight "c": f32[2, 1]', given = { a: [1, 2], b: [10, 20], c: [100, 200] };
+  test('top_k: the largest first, the earlier of equals first', () => {
+    expect(run('input x: f32[text, 4] at prompt\n %0 = top_k %x {top = 3}\n return y = %0', { x: [1, 5, 5, 2, -1, -3, -2, -2] }, two).y).toEqual([1, 2, 3, 0, 2, 3]);
+    expect(() => run('input x: f32[text, 2] at prompt\n %0 = top_k %x {top = 3}\n return y = %0', {}, two)).toThrow('cannot choose 3 of 2 entries.');
+  });
+  test('expert_linear: each row by the matrices that it has chosen, a row for all choices or a part for each, with biases or without', () => {
+    const text = `input x: f32[text, 1] at prompt\n input n: i32[text, 2] at prompt\n ${weights}\n weight "p": f32[2]\n weight "q": f32[2]\n weight "r": f32[2]\n %0 = expert_linear %x, %n, @"a", @"b", @"c" {experts = 3}\n %1 = expert_linear %x, %n, @"a", @"b", @"c", @"p", @"q", @"r" {experts = 3}\n return y = %0, z = %1`;
+    const { y, z } = run(text, { x: [3, 5], n: [2, 0, 1, 2], ...given, p: [0.5, 0.25], q: [0, 0], r: [-1, -2] }, two);
+    expect(y).toEqual([300, 600, 3, 6, 50, 100, 500, 1000]);
+    expect(z).toEqual([299, 598, 3.5, 6.25, 50, 100, 499, 998]);
+    const own = `input x: f32[text, 2] at prompt\n input n: i32[text, 2] at prompt\n ${weights}\n %0 = expert_linear %x, %n, @"a", @"b", @"c" {experts = 3}\n return y = %0`;
+    expect(run(own, { x: [3, 4], n: [2, 0], ...given }, { tokens: [{ kind: 'text', length: 1 }] }).y).toEqual([300, 600, 4, 8]);
+    expect(() => run(own, { x: [3, 4], n: [3, 0], ...given }, { tokens: [{ kind: 'text', length: 1 }] })).toThrow('a row chooses expert 3, and there are experts 0 to 2.');
+    expect(() => run(own.replace('f32[text, 2]', 'f32[text, 3]'), {}, two)).toThrow('take rows of 1, or 2 times as many for as many choices');
+    expect(() => run(own.replace('experts = 3', 'experts = 4'), {}, two)).toThrow('takes a matrix of each of 4 experts');
+  });
+  test('mix_experts: by the softmax over the chosen scores, which is that over all scores divided by its sum there', () => {
+    const { y } = run('input x: f32[text, 4] at prompt\n input n: i32[text, 2] at prompt\n input s: f32[text, 3] at prompt\n %0 = mix_experts %x, %n, %s\n return y = %0', { x: [1, 2, 30, 40], n: [2, 0], s: [0.5, 9, 1.5] }, { tokens: [{ kind: 'text', length: 1 }] });
+    const e = [0.5, 9, 1.5].map(Math.exp), all = e.map((v) => v / (e[0]! + e[1]! + e[2]!)), chosen = all[2]! + all[0]!;
+    close(y!, [(all[2]! * 1 + all[0]! * 30) / chosen, (all[2]! * 2 + all[0]! * 40) / chosen]);
+  });
+});
+
 test('keep of no row is a view; chosen rows are those of the parts that go on', () => {
   const x = [10, 20, 30, 40];
   expect(run('input x: f32[visual+text, 1] at prompt\n %0 = keep %x {kind = "visual", share = "0"} : f32[text, 1]\n return y = %0', { x })).toEqual({ y: [30, 40] });

@@ -150,7 +150,7 @@ describe('errors of the parser', () => {
 
   test('an unknown op, with the line, a caret and the nearest spelling', () => {
     expect(error('linear %1', 'lineer %1')).toMatchInlineSnapshot(`
-      "llava.ir:15:8: 'lineer' is no op. Did you mean 'linear'? The ops are: linear, linear_part, rms_norm, layer_norm, gelu, gelu_tanh, quick_gelu, silu, relu, sigmoid, tanh, scale, add, sub, mul, rope, rope_part, attention, repeat_heads, rows, merge, as_rows, broadcast, zeros, row_number, embed, store, keep, chosen, gather_rows, patches, argmax, pixel_shuffle, fused, result.
+      "llava.ir:15:8: 'lineer' is no op. Did you mean 'linear'? The ops are: linear, linear_part, rms_norm, layer_norm, gelu, gelu_tanh, quick_gelu, silu, relu, sigmoid, tanh, scale, add, sub, mul, rope, rope_part, attention, repeat_heads, rows, merge, as_rows, broadcast, zeros, row_number, embed, store, keep, chosen, gather_rows, top_k, expert_linear, mix_experts, patches, argmax, pixel_shuffle, fused, result.
 
         15 |   %3 = lineer %1, @"w" : f32[visual+text, 8] in "layers.0.self_attn.q_proj"
            |        ^"

@@ -4,6 +4,7 @@ import { suggest } from '../spelling.ts';
 import { attention, repeatHeads } from './attention.ts';
 import type { Moves, OpDef } from './def.ts';
 import { elementwiseOps } from './elementwise.ts';
+import { expertOps } from './experts.ts';
 import { fused, result } from './fused.ts';
 import { gatherRows } from './gather.ts';
 import { keepOps } from './keep.ts';
@@ -15,7 +16,7 @@ import { visionOps } from './vision.ts';
 
 /** The op table: every op of the IR, once. */
 export const ops: ReadonlyMap<string, OpDef> = new Map(
-  [...linearOps, ...elementwiseOps, rope, ropePart, attention, repeatHeads, ...rowOps, ...keepOps, gatherRows, ...visionOps, pixelShuffle, fused, result].map((d) => [d.name, d]),
+  [...linearOps, ...elementwiseOps, rope, ropePart, attention, repeatHeads, ...rowOps, ...keepOps, gatherRows, ...expertOps, ...visionOps, pixelShuffle, fused, result].map((d) => [d.name, d]),
 );
 
 export function opDef(name: string): OpDef {

@@ -14,7 +14,7 @@ const ofPictures = mask(rows, (_q, k) => k.kind === 'visual');
 
 function layer<Kinds extends All>(x: Tensor<Kinds, 'hidden_size'>, l: LlamaDecoderLayer): Tensor<Kinds, 'hidden_size'> {
   const h = x.add(l.self_attn.forward(l.input_layernorm.forward(x), causal));
-  return h.add(l.mlp.forward(l.post_attention_layernorm.forward(h)));
+  return h.add(l.mlp!.forward(l.post_attention_layernorm.forward(h)));
 }
 
 const llavaMini = (fusionLayers: number) => class LlavaMini extends Model<LlavaConfig> {

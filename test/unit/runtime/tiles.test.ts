@@ -45,10 +45,10 @@ describe('pixels are those of the library', () => {
 
 /** Each character is a token, but marks and runs in angle brackets are one. */
 const tokenizer = { encode: (text: string) => (text.match(/<[^>]*>|\n+|[^]/g) ?? []).map((t) => (t === '<image>' ? 99 : t.startsWith('<') ? 50 + t.length : t.codePointAt(0)! % 40)) } as unknown as Tokenizer;
-const media = (tiling: Tiling, rowsPerImage?: number): NonNullable<Manifest['media']> => ({ kind: 'visual', lookahead: false, input: { source: 'pixels', shape: [3, tiling.tile_size, tiling.tile_size] }, tiling, imageToken: { text: '<image>', id: 99 }, ...(rowsPerImage === undefined ? {} : { rowsPerImage }) });
-const manifest = (tiling: Tiling, rowsPerImage?: number): Manifest => ({ model: { name: 'tiny' }, media: media(tiling, rowsPerImage) } as unknown as Manifest);
+const media = (tiling: Exclude<Tiling, { rule: 'native_resolution' }>, rowsPerImage?: number): NonNullable<Manifest['media']> => ({ kind: 'visual', lookahead: false, input: { source: 'pixels', shape: [3, tiling.tile_size, tiling.tile_size] }, tiling, imageToken: { text: '<image>', id: 99 }, ...(rowsPerImage === undefined ? {} : { rowsPerImage }) });
+const manifest = (tiling: Parameters<typeof media>[0], rowsPerImage?: number): Manifest => ({ model: { name: 'tiny' }, media: media(tiling, rowsPerImage) } as unknown as Manifest);
 const idsOf = (items: readonly PromptItem[]): number[] => items.flatMap((x) => (isImage(x) ? Array.from({ length: x.rows }, () => 99) : [x]));
-const read = (family: keyof typeof tinyFamilies) => parsePreprocessor(tinyFamilies[family].preprocessor);
+const read = (family: 'llava_next' | 'llava_onevision' | 'smolvlm' | 'idefics2') => parsePreprocessor(tinyFamilies[family].preprocessor);
 
 describe('prompts', () => {
   test('marks stand around tiles as the processor writes them, each tile an image of its own', async () => {
@@ -80,6 +80,21 @@ describe('prompts', () => {
     const always = { ...anyResolution, alone: false }, next = await prepareImage(tinyPicture(40, 20), read('llava_next'), media(always));
     expect(promptItems(manifest(always), tokenizer, '<image><image>', [next, next], true).map((i) => (i as ImageInput).tiles)).toEqual([next.tiles, next.tiles]);
   });
+  test('pictures in their own shape stand between marks, and neighbours share one', async () => {
+    const native: Tiling = { rule: 'native_resolution', patch_size: 4, patches_per_side: 5, do_resize: true, shortest_edge: 9, longest_edge: 30, do_image_splitting: true, fake_image_token: '<fake>', most: 49 };
+    const of = (splitting: boolean) => ({ kind: 'visual', lookahead: false, input: { source: 'patches' as const, shape: [48] }, rowsPerImage: 2, tiling: { ...native, do_image_splitting: splitting }, imageToken: { text: '<image>', id: 99 } });
+    for (const splitting of [true, false]) {
+      const images = await Promise.all([[40, 21], [9, 9]].map(([width, height]) => prepareImage(tinyPicture(width!, height!), read('idefics2'), of(splitting)))), model = { model: { name: 'tiny' }, media: of(splitting) } as unknown as Manifest;
+      // As Idefics2Processor replaces: every mark by its pictures, then two marks in a row by one.
+      const one = '<fake><image><image><fake>'.repeat(splitting ? 5 : 1), text = `a${one}${one}b${one}`.replaceAll('<fake><fake>', '<fake>');
+      const items = promptItems(model, tokenizer, 'a<image><image>b<image>', [...images, images[0]!], true), pictures = items.filter(isImage);
+      expect(idsOf(items)).toEqual(tokenizer.encode(text));
+      expect(pictures.map((p) => p.positions!.length)).toEqual(splitting ? [...Array(4).fill(5 * 2), 7 * 3, ...Array(4).fill(4), 4, ...Array(4).fill(5 * 2), 7 * 3] : [7 * 3, 4, 7 * 3]);
+      pictures.forEach((p) => { checkImage(model, p); });
+      expect(() => { checkImage(model, { ...pictures[0]!, positions: pictures[0]!.positions!.map(() => 25) }); }).toThrow(/in places 0 to 24/);
+      await expect(prepareImage(tinyPicture(40, 21), read('idefics2'), { ...of(splitting), tiling: { ...native, most: 4 } }, 'cat.png')).rejects.toThrow(/cat\.png has \d+ patches, and this bundle has room for 4/);
+    }
+  });
   test('pictures of equal tiles and other sizes are two', async () => {
     const of = async (n: number): Promise<string> => (await prepareImage({ width: n, height: n, data: new Uint8Array(n * n * 3).fill(7) }, read('llava_next'), media({ ...anyResolution, alone: false }))).key;
     expect(await of(24)).not.toBe(await of(48));
@@ -87,7 +102,7 @@ describe('prompts', () => {
 });
 
 describe('says what is wrong', () => {
-  const rule = anyResolution as TilingRule & Tiling, size = 3 * 12 * 12;
+  const rule = anyResolution as TilingRule & Parameters<typeof media>[0], size = 3 * 12 * 12;
   test('of a picture with too many tiles', async () => {
     await expect(prepareImage(tinyPicture(24, 24), read('llava_next'), media({ ...anyResolution, most: 4 }), 'cat.png')).rejects.toThrow('cat.png is cut into 5 tiles, but this bundle was compiled for at most 4. Shrink the picture, or compile with --max-tiles 5 or more.');
   });
@@ -112,6 +127,6 @@ describe('says what is wrong', () => {
   });
   test('of settings that no tiles have', () => {
     expect(() => parsePreprocessor({ ...tinyFamilies.llava_next.preprocessor, do_image_splitting: true })).toThrow(/do_image_splitting is set, and this runtime does not follow it/);
-    expect(() => parsePreprocessor({ image_processor_type: 'PixtralImageProcessor' })).toThrow(/image_processor_type is PixtralImageProcessor, and this runtime follows CLIPImageProcessor, SiglipImageProcessor, LlavaNextImageProcessor, LlavaOnevisionImageProcessor, Idefics3ImageProcessor, SmolVLMImageProcessor\. Choose/);
+    expect(() => parsePreprocessor({ image_processor_type: 'PixtralImageProcessor' })).toThrow(/image_processor_type is PixtralImageProcessor, and this runtime follows CLIPImageProcessor, SiglipImageProcessor, LlavaNextImageProcessor, LlavaOnevisionImageProcessor, Idefics2ImageProcessor, Idefics3ImageProcessor, SmolVLMImageProcessor\. Choose/);
   });
 });
