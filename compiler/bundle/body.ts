@@ -1,5 +1,7 @@
 /** Reads the body of a fused node back into what a kernel family takes: prologue, groups of linears, epilogues. */
 import type { Attrs, Node } from '../ir/graph.ts';
+import { UserError } from '../ir/errors.ts';
+import { expertMatrices } from '../ir/ops/experts.ts';
 import type { TensorType } from '../ir/types.ts';
 
 /** An epilogue as a tree over accumulated linears and operands of the fused node (by index of its inputs). */
@@ -7,6 +9,8 @@ export type BodyExpr =
   | { readonly op: 'acc'; readonly index: number }
   | { readonly op: 'operand'; readonly input: number; readonly type: TensorType }
   | { readonly op: 'constant'; readonly value: number }
+  /** What the chosen experts gave, mixed: inputs of the fused node. */
+  | { readonly op: 'mix_experts'; readonly x: number; readonly chosen: number; readonly scores: number; readonly top: number }
   | { readonly op: 'unary'; readonly fn: string; readonly x: BodyExpr }
   | { readonly op: 'add' | 'sub' | 'mul'; readonly a: BodyExpr; readonly b: BodyExpr };
 
@@ -35,6 +39,14 @@ const inputOf = (node: Node, param: Node): number => {
 /** The tree of an elementwise value; `linears` collects the linears in the order in which they are met. */
 function exprOf(node: Node, n: Node, linears: Node[]): BodyExpr {
   if (n.op === 'param') return { op: 'operand', input: inputOf(node, n), type: n.type };
+  if (n.op === 'mix_experts') {
+    const [x, chosen, scores] = n.inputs.map((i) => inputOf(node, i)) as [number, number, number];
+    return { op: 'mix_experts', x, chosen, scores, top: n.inputs[1]!.type.dims[0]! };
+  }
+  if (n.op === 'expert_linear') {
+    const index = linears.indexOf(n);
+    return { op: 'acc', index: index < 0 ? linears.push(n) - 1 : index };
+  }
   if (n.op === 'linear') {
     let index = linears.indexOf(n);
     if (index < 0) index = linears.push(n) - 1;
@@ -49,6 +61,20 @@ function exprOf(node: Node, n: Node, linears: Node[]): BodyExpr {
 
 export function readElementwise(node: Node): BodyExpr {
   return exprOf(node, node.body!.results[0]!, []);
+}
+
+/** One result of products with chosen experts: expert by expert the weights of its linears, interleaved, and what becomes of the sums. */
+export interface ExpertsGroup { readonly linears: readonly Node[]; readonly experts: readonly (readonly Node[])[]; readonly value: BodyExpr }
+
+/** The products of a fused node of the family `experts`; all have the operand and the choices of the first. */
+export function readExperts(node: Node): { readonly a: Node; readonly chosen: Node; readonly groups: readonly ExpertsGroup[] } {
+  const outer = (n: Node): Node => node.inputs[inputOf(node, n)]!, first = node.body!.nodes.find((n) => n.op === 'expert_linear')!;
+  const groups = node.body!.results.map((root): ExpertsGroup => {
+    const linears: Node[] = [], value = exprOf(node, root, linears), biased = linears.find((l) => l.inputs.length > 2 + expertMatrices(l).length);
+    if (biased) throw new UserError(`The experts in ${biased.path || 'the model'} have biases, and no kernel adds the biases of chosen experts yet, so the model cannot be compiled to a bundle. What it costs can be asked without one: eemllm flops.`, biased.where);
+    return { linears, experts: expertMatrices(linears[0]!).map((_, e) => linears.map((l) => outer(expertMatrices(l)[e]!))), value };
+  });
+  return { a: outer(first.inputs[0]!), chosen: outer(first.inputs[1]!), groups };
 }
 
 export function readMatmul(node: Node): MatmulBody {

@@ -5,6 +5,7 @@ import { UserError } from '../ir/errors.ts';
 import { fileSource } from '../../runtime/node-files.ts';
 import type { TensorEntry } from '../../runtime/safetensors.ts';
 import { Safetensors, assertFinite, toF32 } from '../../runtime/safetensors.ts';
+import type { WeightSource } from './weight-source.ts';
 
 export class Checkpoint {
   private constructor(
@@ -21,7 +22,7 @@ export class Checkpoint {
     const files: Safetensors[] = [], home = new Map<string, Safetensors>();
     try {
       for (const file of weightFiles(folder)) {
-        const opened = await Safetensors.open(await fileSource(join(folder, file)));
+        const opened = await openFile(join(folder, file));
         files.push(opened);
         for (const name of opened.tensors.keys()) {
           const other = home.get(name);
@@ -37,20 +38,49 @@ export class Checkpoint {
     return new Checkpoint(folder, config, files, home);
   }
 
+  /** Matrices that lie in a tensor of the files, by names of their own. */
+  private readonly slices = new Map<string, { readonly of: string; readonly entry: TensorEntry }>();
+
   get names(): readonly string[] { return [...this.home.keys()]; }
-  entry(name: string): TensorEntry | undefined { return this.home.get(name)?.entry(name); }
+  entry(name: string): TensorEntry | undefined { return this.slices.get(name)?.entry ?? this.home.get(name)?.entry(name); }
+
+  /** Names a matrix that lies in tensor `of`: `shape[0]` rows from row `first` on, all leading dims of the tensor taken as rows. */
+  slice(name: string, of: string, first: number, shape: readonly number[]): void {
+    const whole = this.home.get(of)!.entry(of), rowBytes = (whole.bytes / whole.shape.reduce((a, b) => a * b, 1)) * shape.at(-1)!;
+    this.slices.set(name, { of, entry: { ...whole, shape: [...shape], offset: whole.offset + first * rowBytes, bytes: shape[0]! * rowBytes } });
+  }
+
+  /** Where a tensor's data lies. @throws UserError when the checkpoint does not have it */
+  source(name: string): WeightSource {
+    const { file, entry: { offset, dtype, shape } } = this.find(name);
+    return { name, path: file.label, offset, dtype, shape };
+  }
+
+  private find(name: string): { readonly file: Safetensors; readonly of: string; readonly entry: TensorEntry } {
+    const slice = this.slices.get(name), of = slice?.of ?? name, file = this.home.get(of);
+    if (!file) throw new UserError(`The checkpoint ${this.folder} has no tensor '${name}'.`);
+    return { file, of, entry: slice?.entry ?? file.entry(name) };
+  }
 
   /** Rows `[from, from + count)` of a tensor's first dim as f32. Throws when one of them is no finite number. */
   async rows(name: string, from: number, count: number): Promise<Float32Array> {
-    const file = this.home.get(name);
-    if (!file) throw new UserError(`The checkpoint ${this.folder} has no tensor '${name}'.`);
-    const entry = file.entry(name), rowBytes = entry.bytes / (entry.shape[0] ?? 1);
-    const values = toF32(await file.bytes(name, from * rowBytes, count * rowBytes), entry.dtype, `Tensor '${name}' of ${file.label}`);
+    const { file, of, entry } = this.find(name), rowBytes = entry.bytes / (entry.shape[0] ?? 1), first = entry.offset - file.entry(of).offset;
+    const values = toF32(await file.bytes(of, first + from * rowBytes, count * rowBytes), entry.dtype, `Tensor '${name}' of ${file.label}`);
     assertFinite(values, { name, shape: [count, ...entry.shape.slice(1)] }, file.label);
     return values;
   }
 
   async close(): Promise<void> { await Promise.all(this.files.map((f) => f.close())); }
+}
+
+async function openFile(path: string): Promise<Safetensors> {
+  const source = await fileSource(path);
+  try {
+    return await Safetensors.open(source);
+  } catch (e) {
+    await source.close();
+    throw e;
+  }
 }
 
 export function readJson(path: string): Record<string, unknown> {
@@ -89,10 +119,13 @@ function weightMap(folder: string): Record<string, string> {
   return map as Record<string, string>;
 }
 
+/** That the index and the shards say the same. */
 function checkIndex(folder: string, home: ReadonlyMap<string, Safetensors>): void {
   if (!existsSync(join(folder, index))) return;
-  for (const [name, file] of Object.entries(weightMap(folder))) {
+  const map = weightMap(folder);
+  for (const [name, file] of Object.entries(map)) {
     const at = home.get(name)?.label;
     if (!at?.endsWith(file)) throw new UserError(`${index} of ${folder} says that tensor '${name}' is in ${file}, but ${at ? `it is in ${at}` : 'no shard has it'}. A shard belongs to another checkpoint: fetch it again.`);
   }
+  for (const [name, { label }] of home) if (!Object.hasOwn(map, name)) throw new UserError(`${label} holds the tensor '${name}', which ${index} does not name. A shard belongs to another checkpoint: fetch it again.`);
 }

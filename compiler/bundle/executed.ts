@@ -18,7 +18,7 @@ import type { AttentionSpec } from '../wgsl/attention.ts';
 import type { Kernel, View } from '../wgsl/kernel.ts';
 
 /** What the manifest keeps of an attention. */
-export const attentionDecl = (s: AttentionSpec, schedule: AttentionDecl['schedule']): AttentionDecl => ({
+export const attentionDecl = (s: AttentionSpec, { family: _family, ...schedule }: AttentionSchedule): AttentionDecl => ({
   mask: s.mask.name, queryKinds: [...s.queryKinds], keyKinds: [...s.keyKinds], heads: s.heads, kvHeads: s.kvHeads, headDim: s.headDim, valueDim: s.valueDim,
   strides: [s.q.stride, s.k.stride, s.v.stride, s.out.stride], queryRows: s.qRows.toString(), rowData: s.qRowData.toString(), relative: s.relative !== undefined, schedule,
 });
@@ -42,10 +42,29 @@ export interface ExecutedEntry { readonly name: EntryName; readonly graph: numbe
 export interface Executed { readonly visual: number; readonly text: number; readonly entries: readonly ExecutedEntry[] }
 
 /**
- * The work of one prompt: `visual` media rows, then `text` rows, through `vision` once an image and `prefill`, then one
- * `decode`. The graph's FLOPs count just the pairs that the mask admits.
+ * The work of one prompt: `visual` media rows, then `text` rows, through `vision` once an image and `prefill` (the last image
+ * and the text through `first`, where there is such a step), then one `decode`. The graph's FLOPs count just the pairs that the mask admits.
  */
 export function executedWork(manifest: Manifest, target: Target, { visual, text }: { visual: number; text: number }): Executed {
+  const entries = dispatchWork(manifest, target, { visual, text }).map(({ name, times, done }): ExecutedEntry => {
+    const sum = (of: keyof Done): number => done.reduce((s, d) => s + d[of], 0);
+    return { name, graph: sum('graph') * times, executed: sum('executed') * times, blocks: { full: sum('full'), mixed: sum('mixed'), skipped: sum('skipped') } };
+  });
+  return { visual, text, entries };
+}
+
+/** The same dispatch by dispatch, of one run of each entry point. */
+export function dispatchWork(manifest: Manifest, target: Target, prompt: { visual: number; text: number }): { readonly name: EntryName; readonly times: number; readonly done: readonly Done[] }[] {
+  const steps = promptSteps(manifest, target, prompt);
+  return (Object.entries(target.entries) as [EntryName, Target['entries'][EntryName]][]).map(([name, entry]) => {
+    const { fresh, keys, times } = steps[name], replay = new Replay(manifest, fresh, keys);
+    return { name, times, done: times ? entry!.dispatches.map((d) => replay.dispatch(d, target.kernels[replay.kernelOf(d)]!)) : [] };
+  });
+}
+
+/** What a run of an entry point computes and may read, and how often a prompt runs it. */
+export interface PromptStep { readonly fresh: readonly Segment[]; readonly keys: readonly Segment[]; readonly times: number }
+export function promptSteps(manifest: Manifest, target: Target, { visual, text }: { visual: number; text: number }): Readonly<Record<EntryName, PromptStep>> {
   const main = manifest.sequences[0]!, media = main.kinds.findIndex((k) => k.media), words = main.kinds.findIndex((k) => !k.media);
   const rowsPerImage = manifest.media?.rowsPerImage ?? Math.max(1, visual), images = Math.ceil(visual / rowsPerImage);
   const all: Segment[] = [];
@@ -55,7 +74,7 @@ export function executedWork(manifest: Manifest, target: Target, { visual, text 
   // The last image goes with the text where the target has a step for both.
   const joint = target.entries.first && images > 0 && text > 0, last = all.slice(-1), shown = joint ? [...last, ...prompt.slice(images)] : [];
   const token: Segment = { kind: words, image: -1, position: visual + text, slot: text, length: 1 };
-  const steps: Readonly<Record<EntryName, { fresh: readonly Segment[]; keys: readonly Segment[]; times: number }>> = {
+  return {
     // As many tiles as it takes to give that many rows.
     tile: { fresh: one, keys: one, times: images * Math.ceil(visual / Math.max(1, images * tileRows(manifest))) },
     vision: { fresh: one, keys: one, times: joint ? images - 1 : images },
@@ -63,24 +82,12 @@ export function executedWork(manifest: Manifest, target: Target, { visual, text 
     prefill: { fresh: prompt, keys: prompt, times: joint ? 0 : 1 },
     decode: { fresh: [token], keys: [...prompt, token], times: 1 },
   };
-  const entries = (Object.entries(target.entries) as [EntryName, Target['entries'][EntryName]][]).map(([name, entry]): ExecutedEntry => {
-    const { fresh, keys, times } = steps[name], replay = new Replay(manifest, fresh, keys);
-    let graph = 0, executed = 0;
-    const blocks = { full: 0, mixed: 0, skipped: 0 };
-    for (const d of times ? entry!.dispatches : []) {
-      const done = replay.dispatch(d, target.kernels[d.kernel]!);
-      graph += done.graph; executed += done.executed;
-      for (const b of ['full', 'mixed', 'skipped'] as const) blocks[b] += done[b];
-    }
-    return { name, graph: graph * times, executed: executed * times, blocks };
-  });
-  return { visual, text, entries };
 }
 
 /** Rows that one tile of a picture gives. */
 const tileRows = ({ media }: Manifest): number => (media?.tiling?.rule === 'any_resolution' ? media.tiling.patches_per_side ** 2 : Infinity);
 
-type Done = { graph: number; executed: number; full: number; mixed: number; skipped: number };
+export type Done = { graph: number; executed: number; full: number; mixed: number; skipped: number };
 
 /** One step on a concrete layout. Layers alike are replayed once. */
 class Replay {
@@ -94,7 +101,14 @@ class Replay {
       const rows = (s: readonly Segment[]): number => s.reduce((n, x) => n + (x.kind === i ? x.length : 0), 0);
       dims[k.dim] = rows(fresh); dims[`C${k.dim}`] = rows(keys);
     });
+    // A picture that fills the tower.
+    for (const s of manifest.sequences.slice(1)) for (const { dim, capacity } of s.kinds) if (dim) dims[dim] = dims[`C${dim}`] = capacity;
     this.dims = dims;
+  }
+
+  /** The kernel that the runtime takes for the step's rows. */
+  kernelOf(d: Dispatch): string {
+    return d.few && Object.values(d.rows).reduce((n, p) => n + parsePolynomial(p)(this.dims), 0) <= d.few.rows ? d.few.kernel : d.kernel;
   }
 
   dispatch(d: Dispatch, kernel: KernelDecl): Done {

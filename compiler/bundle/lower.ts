@@ -16,18 +16,21 @@ import { rowElements } from '../ir/types.ts';
 import type { MemoryPlan } from '../schedule/memory.ts';
 import { isVirtual, rowsBefore } from '../schedule/memory.ts';
 import type { Kernel, View } from '../wgsl/kernel.ts';
-import type { BodyExpr, BodyGroup } from './body.ts';
+import type { BodyExpr } from './body.ts';
 import { readElementwise, readMatmul } from './body.ts';
 import type { Families } from './families.ts';
 import type { AttentionDecl } from '../../runtime/manifest.ts';
 import { attentionDecl } from './executed.ts';
 import type { ElementExpr, RowNumbers } from '../wgsl/expr.ts';
 import type { AttentionSpec } from '../wgsl/attention.ts';
+import { byPair } from '../wgsl/experts.ts';
 import type { MatmulSpec } from '../wgsl/matmul.ts';
 import { splitNorm } from '../wgsl/norm.ts';
+import { lowerExperts } from './lower-experts.ts';
+import { blockOf, epilogueVectors, vectorBlock } from './node-weights.ts';
 import type { Capacities, EntryDims, Range } from './operands.ts';
-import { Operands, regionStart, rowDataOffset } from './operands.ts';
-import type { Block, Packing } from './packing.ts';
+import { Operands, plainView, regionStart, rowDataOffset } from './operands.ts';
+import type { Block, PackedView, Packing, Part } from './packing.ts';
 
 /** A kernel with the buffer ranges that it binds, in the order of its bindings. */
 export interface Step {
@@ -37,6 +40,8 @@ export interface Step {
   readonly label: string;
   /** True for the one step of a node at which its rows and FLOPs are counted. */
   readonly main: boolean;
+  /** A kernel over the same bindings for at most so many rows. */
+  readonly few?: { readonly rows: number; readonly kernel: Kernel };
   /** Of an attention's first kernel: how it was made. */
   readonly attention?: AttentionDecl;
 }
@@ -51,50 +56,18 @@ export interface LowerContext {
   readonly sizes: Readonly<Record<string, number>>;
   readonly packing: Packing;
   readonly families: Families;
-  /** Where a weight `[Σ rows, columns]` lies; without `columns`, a vector. */
-  weightRange(blocks: readonly Block[], columns?: number): Range;
+  /** Where the rows of a weight `[Σ rows, columns]` lie that are in one tensor of the bundle; without `columns`, of a vector. */
+  weightRange(view: PackedView, columns?: number): Range;
   /** Range of a leaf's own buffer. */
   leafRange(n: Node): Range;
   ropeRange(frequencies: readonly number[]): Range;
-  /** Scratch memory of at least so many bytes, for use within one dispatch and the next. */
-  scratchRange(bytes: number): Range;
-  dataRange(source: 'rows' | 'spans' | 'dims', sequence?: string): Range;
+  /** Scratch memory of at least so many bytes, for use within one dispatch and the next; two names for what one kernel needs two of. */
+  scratchRange(bytes: number, name?: 'scratch' | 'sums'): Range;
+  dataRange(source: 'rows' | 'spans' | 'draw' | 'dims', sequence?: string): Range;
 }
 
 /** Storage buffers that a kernel may bind on every device (WebGPU's default limit). */
 const storageLimit = 8;
-
-/** The blocks of weights that a matmul group reads, in order: asked for before anything is lowered. */
-export function weightBlocks(node: Node): Block[] {
-  return readMatmul(node).groups.map((g) => blockOf(node, g));
-}
-const blockOf = (node: Node, g: BodyGroup): Block => ({
-  tensors: g.linears.map((l) => leafName(node.inputs[l.weight]!)), rows: g.width,
-  ...(g.rope ? { headDim: g.rope.headDim } : {}),
-});
-const vectorBlock = (n: Node, headDim?: number): Block => ({ tensors: [leafName(n)], rows: n.type.dims[0]!, ...(headDim === undefined ? {} : { headDim }) });
-
-/** Vectors that the epilogues of a fused node read, each once, reordered as the results that they go with. */
-function epilogueVectors(node: Node): { readonly input: number; readonly block: Block }[] {
-  const out = new Map<string, { input: number; block: Block }>();
-  const visit = (e: BodyExpr, headDim?: number): void => {
-    if (e.op === 'operand' && !e.type.rows) { const block = vectorBlock(node.inputs[e.input]!, headDim); out.set(JSON.stringify(block), { input: e.input, block }); }
-    else if (e.op === 'unary') visit(e.x, headDim);
-    else if (e.op === 'add' || e.op === 'sub' || e.op === 'mul') { visit(e.a, headDim); visit(e.b, headDim); }
-  };
-  if (node.attrs['family'] === 'matmul') for (const g of readMatmul(node).groups) visit(g.value, g.rope?.headDim);
-  else visit(readElementwise(node));
-  return [...out.values()];
-}
-
-/** All vectors that a node reads, as lists that are packed together: the epilogues' share one binding. */
-export function vectorLists(node: Node): Block[][] {
-  if (node.op !== 'fused') return node.inputs.filter((i) => i.op === 'weight' && i.type.dims.length === 1).map((i) => [vectorBlock(i)]);
-  const epilogue = epilogueVectors(node).map((v) => v.block);
-  const prologue = node.attrs['family'] === 'matmul' ? readMatmul(node).prologue : undefined;
-  const norm = prologue && 'gain' in prologue ? [prologue.gain, ...(prologue.bias === undefined ? [] : [prologue.bias])] : [];
-  return [...(epilogue.length ? [epilogue] : []), ...norm.map((i) => [vectorBlock(node.inputs[i]!)])];
-}
 
 export function lower(ctx: LowerContext): Step[] {
   const steps: Step[] = [];
@@ -108,7 +81,7 @@ export function lower(ctx: LowerContext): Step[] {
 
 function lowerNode(ctx: LowerContext, node: Node): Omit<Step, 'main'>[] {
   const { families } = ctx;
-  const operands = (): Operands => new Operands(ctx.plan, ctx.capacities, ctx.entryDims, ctx.leafRange);
+  const operands = (): Operands => new Operands(ctx.plan, ctx.capacities, ctx.entryDims, ctx.leafRange, ctx.families.heldAs);
   const finish = (o: Operands, kernels: readonly Kernel[], label = node.op): Omit<Step, 'main'>[] => kernels.map((kernel) => ({
     kernel, node, label,
     bind: kernel.bindings.map((b) => {
@@ -122,30 +95,39 @@ function lowerNode(ctx: LowerContext, node: Node): Omit<Step, 'main'>[] {
 
   if (node.op === 'fused' && node.attrs['family'] === 'matmul') {
     const body = readMatmul(node), linear = node.body!.nodes.find((n) => n.op === 'linear')!, rows = linear.type.rows!, K = linear.inputs[1]!.type.dims[1]!;
-    /** One kernel for groups [from, to), whose weights have one format, or two if it would bind too many buffers. */
-    const make = (from: number, to: number): Omit<Step, 'main'>[] => {
-      const o = operands(), groups = body.groups.slice(from, to);
-      const weight = ctx.weightRange(groups.map((g) => blockOf(node, g)), K);
+    /** The kernels of these columns of groups: for each tensor that their weights lie in, or two if it would bind too many buffers. */
+    const layOut = (columns: readonly Columns[]): Omit<Step, 'main'>[] => ctx.packing.find(columns.map((c) => c.block), K).flatMap((view) => make(view, view.parts.map((p) => columnsOf(columns, p))));
+    const make = (view: PackedView, columns: readonly Columns[]): Omit<Step, 'main'>[] => {
+      const o = operands(), groups = columns.map((c) => body.groups[c.group]!);
+      const weight = ctx.weightRange(view, K);
       const spec: MatmulSpec = {
         rows: o.count(rows), K, a: o.view(node.inputs[body.a]!),
-        ...prologueSpec(ctx, o, node, body),
-        weight: { binding: o.role(weight), storage: families.storageOf(ctx.packing.format(blockOf(node, groups[0]!))) },
-        groups: groups.map((g, i) => ({
-          linears: g.linears.length, width: g.width, value: element(ctx, o, node, g.value, g.rope?.headDim),
-          ...(g.rope ? { rope: {
-            table: o.role(ctx.ropeRange([...ropeFrequencies(g.rope.headDim, g.rope.attrs)])), headDim: g.rope.headDim,
-            positions: positions(ctx, o, node.inputs[g.rope.positions]!),
-          } } : {}),
-          out: g.store !== undefined ? o.stateView(node.inputs[g.store]!, rows) : o.view(body.groups.length === 1 ? node : resultNode(ctx.graph, node, from + i)),
-        })),
+        ...prologueSpec(ctx, o, node, body), ...(families.arithmetic ? { arithmetic: families.arithmetic } : {}),
+        weight: { binding: o.role(weight), storage: families.storageOf(ctx.packing.format(columns[0]!.block)) },
+        groups: columns.map(({ group, first, block }) => {
+          const g = body.groups[group]!;
+          return {
+            linears: g.linears.length, width: block.rows, value: element(ctx, o, node, g.value, { first, ...(g.rope ? { headDim: g.rope.headDim } : {}) }),
+            ...(g.rope ? { rope: {
+              table: o.role(ctx.ropeRange([...ropeFrequencies(g.rope.headDim, g.rope.attrs)])), headDim: g.rope.headDim,
+              positions: positions(ctx, o, node.inputs[g.rope.positions]!),
+            } } : {}),
+            out: fromColumn(g.store !== undefined ? plainView(o.stateView(node.inputs[g.store]!, rows)) : o.view(body.groups.length === 1 ? node : resultNode(ctx.graph, node, group)), first),
+          };
+        }),
       };
-      if (groups.length > 1 && o.ranges.size > storageLimit) { const mid = from + Math.ceil((to - from) / 2); return [...make(from, mid), ...make(mid, to)]; }
+      if (columns.length > 1 && o.ranges.size > storageLimit) { const mid = Math.ceil(columns.length / 2); return [...layOut(columns.slice(0, mid)), ...layOut(columns.slice(mid))]; }
       const apart = families.normApart(spec) ? splitNorm(spec, scratchView(ctx, o, spec.rows, K)) : undefined;
-      return finish(o, apart ? [families.norm(apart.norm, o.writable), families.matmul(apart.product, o.writable)] : [families.matmul(spec, o.writable)], groups.map((g) => g.linears.map((l) => shortName(leafName(node.inputs[l.weight]!))).join('·')).join('+'));
+      const product = apart?.product ?? spec, sums = families.matmulScratch(product), whole = sums ? { ...product, scratch: scratchView(ctx, o, Poly.of(Math.ceil(sums / 4)), 4, 'sums') } : product;
+      const kernels = families.matmul(whole, o.writable), few = families.matmulFew(whole, o.writable);
+      return finish(o, [...(apart ? [families.norm(apart.norm, o.writable)] : []), ...kernels], groups.map((g) => g.linears.map((l) => shortName(leafName(node.inputs[l.weight]!))).join('·')).join('+'))
+        .map((step) => (few && step.kernel === kernels[0] ? { ...step, few } : step));
     };
-    let at = 0;
-    return ctx.packing.runs(body.groups.map((g) => blockOf(node, g))).flatMap((run) => make(at, (at += run.length)));
+    return layOut(body.groups.map((g, group) => ({ group, first: 0, block: blockOf(node, g) })));
   }
+
+  if (node.op === 'fused' && node.attrs['family'] === 'experts')
+    return lowerExperts(ctx, node, { operands, finish, result: (index) => (node.body!.results.length === 1 ? node : resultNode(ctx.graph, node, index)) });
 
   const o = operands();
   if (node.op === 'fused') return finish(o, [families.elementwise({ rows: o.count(node.type.rows!), width: rowElements(node.type), value: element(ctx, o, node, readElementwise(node)), out: o.view(node) }, o.writable)], 'elementwise');
@@ -155,14 +137,14 @@ function lowerNode(ctx: LowerContext, node: Node): Omit<Step, 'main'>[] {
     const relative = node.attrs['relative'] as { kinds: string[]; theta: number } | undefined;
     const spec: AttentionSpec = {
       heads, kvHeads, headDim, valueDim: v.type.dims[0]! / kvHeads, scale: Number(node.attrs['scale']),
-      q: o.view(q), k: o.view(k), v: o.view(v), out: o.view(node), qRows: o.count(rows), qRowData: o.known(rowDataOffset(rows)),
+      q: o.view(q), k: o.heldView(k), v: o.heldView(v), out: o.view(node), qRows: o.count(rows), qRowData: o.known(rowDataOffset(rows)),
       rows: o.role(ctx.dataRange('rows', sequence.name)), spans: o.role(ctx.dataRange('spans', sequence.name)), sequence, mask, queryKinds: rows.kinds, keyKinds: k.type.rows!.kinds, keyShift: keyShift(o, k, ctx.capacities), valueShift: keyShift(o, v, ctx.capacities),
       ...(relative ? { relative: { kinds: relative.kinds.map((name) => sequence.kinds.findIndex((s) => s.name === name)), table: o.role(ctx.ropeRange([...ropeFrequencies(headDim, relative)])), interleaved: true } } : {}),
     };
     const scratch = families.attentionScratch(spec);
     const whole = scratch ? { ...spec, scratch: scratchView(ctx, o, Poly.of(Math.ceil(scratch / 4)), 4) } : spec;
     const steps = finish(o, families.attention(whole, o.writable), 'attention');
-    return [{ ...steps[0]!, attention: attentionDecl(spec, { ...families.attentionSchedule(spec) }) }, ...steps.slice(1)];
+    return [{ ...steps[0]!, attention: attentionDecl(spec, families.attentionSchedule(spec)) }, ...steps.slice(1)];
   }
   if (node.op === 'rms_norm' || node.op === 'layer_norm') {
     const gain = vectorOf(ctx, o, node.inputs[1]!), bias = node.inputs[2] && vectorOf(ctx, o, node.inputs[2]);
@@ -170,9 +152,14 @@ function lowerNode(ctx: LowerContext, node: Node): Omit<Step, 'main'>[] {
   }
   if (node.op === 'embed') {
     const table = node.inputs[1]!, block: Block = { tensors: [leafName(table)], rows: table.type.dims[0]! };
-    const ids: RowNumbers = isVirtual(x!) ? positions(ctx, o, x!) : o.view(x!);
-    return finish(o, [families.embed({ rows: o.count(node.type.rows!), ids, table: { binding: o.role(ctx.weightRange([block], table.type.dims[1]!)), storage: families.storageOf(ctx.packing.format(block)) }, width: rowElements(node.type), out: o.view(node) }, o.writable)]);
+    const width = rowElements(node.type), views = ctx.packing.find([block], table.type.dims[1]!);
+    return views.flatMap((view) => {
+      const own = operands(), [part] = view.parts, ids: RowNumbers = isVirtual(x!) ? positions(ctx, own, x!) : own.view(x!);
+      const weight = { binding: own.role(ctx.weightRange(view, table.type.dims[1]!)), storage: families.storageOf(ctx.packing.format(block)) };
+      return finish(own, [families.embed({ rows: own.count(node.type.rows!), ids, table: weight, width, out: own.view(node), ...(views.length > 1 ? { slice: { first: part!.first, count: part!.rows } } : {}) }, own.writable)]);
+    });
   }
+  if (node.op === 'top_k') return finish(o, [families.topK({ rows: o.count(node.type.rows!), width: x!.type.dims[0]!, top: node.type.dims[0]!, from: o.view(x!), out: o.view(node) }, o.writable)]);
   if (node.op === 'argmax') return finish(o, [families.argmax({ row: o.view(x!), width: x!.type.dims[0]!, out: o.view(node, 1) }, o.writable)]);
   if (node.op === 'rope') {
     const headDim = node.type.dims[0]! / Number(node.attrs['heads']);
@@ -193,7 +180,11 @@ function lowerNode(ctx: LowerContext, node: Node): Omit<Step, 'main'>[] {
       ...(weights ? { weights: o.view(weights) } : {}), ...(learned ? { learned: vectorOf(ctx, o, learned) } : {}), out: o.view(node),
     }, o.writable)]);
   }
-  if (node.op === 'store') return copy(ctx, node, node.inputs[1]!, (c) => c.stateView(x!, node.inputs[1]!.type.rows!), finish);
+  if (node.op === 'store') {
+    const from = node.inputs[1]!, to = o.stateView(x!, from.type.rows!), { storage } = to;
+    if (typeof storage !== 'string') return finish(o, [families.storeHeads({ rows: o.count(from.type.rows!), from: o.view(from), to: { ...to, storage } }, o.writable)]);
+    return copy(ctx, node, from, (c) => plainView(c.stateView(x!, from.type.rows!)), finish);
+  }
   if (node.op === 'merge') return (ctx.plan.copies.get(node) ?? []).flatMap((part) => copy(ctx, node, part, (c) => partView(c, node, part), finish));
   if (node.op === 'broadcast') return finish(o, [families.elementwise({ rows: o.count(node.type.rows!), width: rowElements(node.type), value: { op: 'vector', ...vectorOf(ctx, o, x!) }, out: o.view(node) }, o.writable)], 'broadcast');
   if (node.op === 'zeros') return finish(o, [families.elementwise({ rows: o.count(node.type.rows!), width: rowElements(node.type), value: { op: 'constant', value: 0 }, out: o.view(node) }, o.writable)], 'zeros');
@@ -202,7 +193,7 @@ function lowerNode(ctx: LowerContext, node: Node): Omit<Step, 'main'>[] {
 
 type Finish = (o: Operands, kernels: readonly Kernel[], label?: string) => Omit<Step, 'main'>[];
 function copy(ctx: LowerContext, _node: Node, from: Node, to: (o: Operands) => View, finish: Finish): Omit<Step, 'main'>[] {
-  const o = new Operands(ctx.plan, ctx.capacities, ctx.entryDims, ctx.leafRange);
+  const o = new Operands(ctx.plan, ctx.capacities, ctx.entryDims, ctx.leafRange, ctx.families.heldAs);
   const source = o.view(from), target = to(o);
   return finish(o, [ctx.families.copy({ rows: o.count(from.type.rows!), width: rowElements(from.type), from: source, to: target }, o.writable)], 'copy');
 }
@@ -238,27 +229,42 @@ function prologueSpec(ctx: LowerContext, o: Operands, node: Node, { a, prologue 
 }
 
 /** Dense rows of `width` f32 elements, each begun on a vec4, for what one step of a node leaves to the next. */
-function scratchView(ctx: LowerContext, o: Operands, rows: Poly, width: number): View {
+function scratchView(ctx: LowerContext, o: Operands, rows: Poly, width: number, name: 'scratch' | 'sums' = 'scratch'): View {
   const stride = Math.ceil(width / 4) * 4;
-  return { binding: o.role(ctx.scratchRange(rows.at(ctx.sizes) * stride * 4)), storage: 'f32', stride, offset: Poly.zero };
+  return { binding: o.role(ctx.scratchRange(rows.at(ctx.sizes) * stride * 4, name)), storage: 'f32', stride, offset: Poly.zero };
 }
 
 function vectorOf(ctx: LowerContext, o: Operands, n: Node): { binding: string; storage: 'f32' } {
-  return { binding: o.role(ctx.weightRange([vectorBlock(n)])), storage: 'f32' };
+  return { binding: o.role(ctx.weightRange(vectorIn(ctx, [vectorBlock(n)]))), storage: 'f32' };
 }
 
-function element(ctx: LowerContext, o: Operands, node: Node, e: BodyExpr, headDim?: number): ElementExpr {
+/** Vectors that are bound as one. */
+function vectorIn(ctx: LowerContext, blocks: readonly Block[]): PackedView {
+  const [view, ...more] = ctx.packing.find(blocks);
+  if (!view || more.length) throw new UserError(`The vectors ${blocks.map((b) => `'${b.tensors.join()}'`).join(', ')} are read by one kernel and take more bytes than a device may bind at once. Raise --binding-limit.`);
+  return view;
+}
+
+/** Output columns of a group of a matmul: `block.rows` of them, from column `first` on. */
+interface Columns { readonly group: number; readonly first: number; readonly block: Block }
+const columnsOf = (asked: readonly Columns[], { of, first, block }: Part): Columns => ({ group: asked[of]!.group, first: asked[of]!.first + first, block });
+/** A value from a column on. */
+const fromColumn = (v: View, first: number): View => (first ? { ...v, column: (v.column ?? 0) + first } : v);
+
+/** An expression over the columns of a value from `first` on; `headDim` where the columns of its heads are reordered in pairs. */
+function element(ctx: LowerContext, o: Operands, node: Node, e: BodyExpr, columns: { readonly first: number; readonly headDim?: number } = { first: 0 }): ElementExpr {
   switch (e.op) {
     case 'acc': case 'constant': return e;
     case 'operand': {
       const n = node.inputs[e.input]!;
-      if (e.type.rows) return { op: 'load', view: o.view(n) };
-      const all = epilogueVectors(node), wanted = JSON.stringify(vectorBlock(n, headDim));
-      const offset = all.slice(0, all.findIndex((v) => JSON.stringify(v.block) === wanted)).reduce((sum, v) => sum + v.block.rows, 0);
-      return { op: 'vector', binding: o.role(ctx.weightRange(all.map((v) => v.block))), storage: 'f32', offset };
+      if (e.type.rows) return { op: 'load', view: fromColumn(o.view(n), columns.first) };
+      const all = epilogueVectors(node), wanted = JSON.stringify(vectorBlock(n, columns.headDim));
+      const offset = all.slice(0, all.findIndex((v) => JSON.stringify(v.block) === wanted)).reduce((sum, v) => sum + v.block.rows, columns.first);
+      return { op: 'vector', binding: o.role(ctx.weightRange(vectorIn(ctx, all.map((v) => v.block)))), storage: 'f32', offset };
     }
-    case 'unary': return { op: 'unary', fn: e.fn as never, x: element(ctx, o, node, e.x, headDim) };
-    default: return { op: e.op, a: element(ctx, o, node, e.a, headDim), b: element(ctx, o, node, e.b, headDim) };
+    case 'mix_experts': return { op: 'mix_experts', from: byPair(o.view(node.inputs[e.x]!), e.top), chosen: o.view(node.inputs[e.chosen]!), scores: o.view(node.inputs[e.scores]!), top: e.top };
+    case 'unary': return { op: 'unary', fn: e.fn as never, x: element(ctx, o, node, e.x, columns) };
+    default: return { op: e.op, a: element(ctx, o, node, e.a, columns), b: element(ctx, o, node, e.b, columns) };
   }
 }
 

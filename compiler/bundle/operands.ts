@@ -8,7 +8,9 @@ import { rowCount, rowSet, sequenceKind } from '../ir/rows.ts';
 import { rowElements } from '../ir/types.ts';
 import type { MemoryPlan, Place } from '../schedule/memory.ts';
 import { rowsBefore } from '../schedule/memory.ts';
-import type { Region, Storage, View } from '../wgsl/kernel.ts';
+import type { StateFormat } from '../ir/state-format.ts';
+import { stateFormatOf } from '../ir/state-format.ts';
+import type { HeldView, Region, Storage, View } from '../wgsl/kernel.ts';
 
 /** A range of a buffer of the bundle. */
 export interface Range { readonly buffer: string; readonly offset: number; readonly bytes: number; readonly writable: boolean }
@@ -51,6 +53,7 @@ export class Operands {
     private readonly capacities: Capacities,
     private readonly entryDims: EntryDims,
     private readonly rangeOf: (n: Node) => Range,
+    private readonly heldAs: (format: StateFormat) => HeldView['storage'],
   ) {}
 
   /** Roles that a kernel must bind read_write, whatever it does with them. */
@@ -73,17 +76,20 @@ export class Operands {
     return p;
   }
 
-  /** The rows of a value, where they lie. */
-  view(n: Node, width = rowElements(n.type)): View {
+  /** The rows of a value of plain numbers, where they lie. */
+  view(n: Node, width = rowElements(n.type)): View { return plainView(this.heldView(n, width)); }
+
+  /** The rows of a value, where they lie, be they quantised or not. */
+  heldView(n: Node, width = rowElements(n.type)): HeldView {
     const place = this.place(n), rows = n.type.rows;
-    const base = { binding: this.roleOf(place), storage: storageOf(n), stride: width };
+    const base = { binding: this.roleOf(place), storage: this.storageIn(place, n), stride: width };
     if (!('bytes' in place.in) && place.in.op === 'state' && rows && !rows.context) return { ...base, offset: Poly.zero, regions: this.newRows(rows) };
     return { ...base, offset: this.known(place.offset) };
   }
 
   /** Where new rows of the given kinds go in a state: behind what each kind's region already holds. */
-  stateView(state: Node, rows: RowSet): View {
-    return { binding: this.roleOf(this.place(state)), storage: storageOf(state), stride: rowElements(state.type), offset: Poly.zero, regions: this.newRows(rows) };
+  stateView(state: Node, rows: RowSet): HeldView {
+    return { binding: this.roleOf(this.place(state)), storage: this.storageIn(this.place(state), state), stride: rowElements(state.type), offset: Poly.zero, regions: this.newRows(rows) };
   }
 
   known(p: Poly): Poly { return p.substitute(this.entryDims); }
@@ -98,10 +104,20 @@ export class Operands {
     });
   }
 
+  private storageIn(place: Place, n: Node): HeldView['storage'] {
+    return 'bytes' in place.in || place.in.op !== 'state' || n.type.dtype !== 'f32' ? storageOf(n) : this.heldAs(stateFormatOf(place.in));
+  }
   private roleOf(place: Place): string {
     if ('bytes' in place.in) return this.role({ buffer: 'arena', offset: place.in.offset, bytes: place.in.bytes, writable: true });
     return this.role(this.rangeOf(place.in));
   }
+}
+
+/** Rows of plain numbers, which every kernel reads and writes. */
+export function plainView(v: HeldView): View {
+  const { storage } = v;
+  if (typeof storage !== 'string') throw new Error('A quantised state is read by attentions alone, and written by a kernel of its own.');
+  return { ...v, storage };
 }
 
 const storageOf = (n: Node): Storage => (n.type.dtype === 'i32' || n.type.dtype === 'u32' ? 'i32' : n.type.dtype === 'f16' ? 'f16' : 'f32');

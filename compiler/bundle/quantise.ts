@@ -37,23 +37,39 @@ function floorF16(x: number): number {
 }
 
 /**
- * Quantises rows of K finite numbers into words.
- * @returns the error that was made.
+ * Quantises rows of K numbers into words.
+ * @returns the error that was made; its `largest` is no finite number if one of the given ones is none, and the words mean nothing then.
  * @throws UserError when a scale or an offset leaves the range of f16.
  */
 export function quantiseRows(format: QuantisedFormat, values: Float32Array, K: number, out: Uint32Array, name: string): QuantisationError {
-  const words = rowWords(format, K), rows = values.length / K, error = noError();
+  const words = rowWords(format, K), rows = values.length / K, error = noError(), bits = new Int32Array(values.buffer, values.byteOffset, values.length);
   for (let r = 0; r < rows; r++) {
-    const row = values.subarray(r * K, (r + 1) * K), to = out.subarray(r * words, (r + 1) * words);
-    if (format.kind === 'int8') int8Row(row, to, error); else int4Row(format, row, to, error, name);
+    const row = values.subarray(r * K, (r + 1) * K), own = bits.subarray(r * K, (r + 1) * K), to = out.subarray(r * words, (r + 1) * words);
+    if (format.kind === 'int8') int8Row(row, own, to, error); else int4Row(format, row, own, to, error, name);
   }
   return error;
 }
 
-function int8Row(row: Float32Array, out: Uint32Array, error: QuantisationError): void {
+const found = new Float32Array(2), foundBits = new Int32Array(found.buffer);
+/**
+ * The largest element above 0 (else 0), in `found[0]`, and the largest −x of those below (else 0), in `found[1]`. Over the bits of
+ * the floats, whose order is that of integers, and without branches: no processor guesses where the extremes of weights are.
+ */
+function findExtremes(bits: Int32Array, from: number, end: number): void {
+  let above = 0, below = 0;
+  for (let k = from; k < end; k++) {
+    const b = bits[k]!, sign = b >> 31, up = above - (b & ~sign), down = below - (b & sign & 0x7fffffff);
+    above -= up & (up >> 31);
+    below -= down & (down >> 31);
+  }
+  foundBits[0] = above;
+  foundBits[1] = below;
+}
+
+function int8Row(row: Float32Array, bits: Int32Array, out: Uint32Array, error: QuantisationError): void {
   const K = row.length;
-  let largest = 0;
-  for (let k = 0; k < K; k++) { const a = Math.abs(row[k]!); if (a > largest) largest = a; }
+  findExtremes(bits, 0, K);
+  const largest = Math.max(found[0]!, found[1]!);
   // Below the normal numbers devices may see zeros.
   const scale = largest > 0 ? Math.max(Math.fround(largest / 127), 2 ** -126) : 0, inverse = scale > 0 ? 1 / scale : 0;
   let squaredError = 0, squares = 0, worst = 0;
@@ -74,29 +90,35 @@ function int8Row(row: Float32Array, out: Uint32Array, error: QuantisationError):
   out[codeWords({ kind: 'int8' }, K)] = wordBits[0]!;
 }
 
-function int4Row(format: Int4Format, row: Float32Array, out: Uint32Array, error: QuantisationError, name: string): void {
+function int4Row(format: Int4Format, row: Float32Array, rowBits: Int32Array, out: Uint32Array, error: QuantisationError, name: string): void {
   const K = row.length, { group, symmetric } = format, scales = codeWords(format, K);
   out.fill(0, scales);
   let squaredError = 0, squares = 0, worst = 0, over = 0;
   for (let g = 0, from = 0; from < K; g++, from += group) {
     const end = Math.min(K, from + group);
-    let low = row[from]!, high = low;
-    for (let k = from + 1; k < end; k++) { const x = row[k]!; if (x < low) low = x; else if (x > high) high = x; }
-    const largest = Math.max(high, -low), offsetBits = symmetric ? 0 : floorF16(low);
+    findExtremes(rowBits, from, end);
+    const largest = Math.max(found[0]!, found[1]!);
+    let high = found[0]!, low = -found[1]!;
+    if (!symmetric && (high === 0 || low === 0)) { // of one sign: 0 is perhaps not among them
+      low = high = row[from]!;
+      for (let k = from + 1; k < end; k++) { const x = row[k]!; if (x < low) low = x; else if (x > high) high = x; }
+    }
+    const offsetBits = symmetric ? 0 : floorF16(low);
     const bits = symmetric ? symmetricScale(low, high) : ceilF16(Math.max(0, high - fromF16(offsetBits)) / 15), scale = fromF16(bits);
     // What code 0 stands for.
     const base = symmetric ? -8 * scale : fromF16(offsetBits), inverse = scale === 0 ? 0 : 1 / scale;
-    if (!Number.isFinite(scale) || !Number.isFinite(base))
+    if (largest < Infinity && !(Number.isFinite(scale) && Number.isFinite(base)))
       throw new UserError(`Tensor '${name}' holds ${high > -low ? high : low}, for which the f16 scales of ${printWeightFormat(format)} do not reach. Keep it in a wider format: --keep ${name.replace(/\.weight$/, '')}:f32.`);
-    if (largest > over) over = largest;
+    over = Math.max(over, largest);
     for (let w = from >> 3, k = from; k < end; w++) {
       let packed = 0, i = 0;
       for (; i < 8 && k < end; i++, k++) {
-        const x = row[k]!, nearest = ((x - base) * inverse + 0.5) | 0, code = nearest > 15 ? 15 : nearest, e = Math.abs(code * scale + base - x);
+        // 16 at most, and then 15.
+        const x = row[k]!, nearest = ((x - base) * inverse + 0.5) | 0, code = nearest - (nearest >> 4), e = code * scale + base - x, square = e * e;
         packed |= code << ((i & 3) * 8 + (i & 4));
-        squaredError += e * e;
+        squaredError += square;
         squares += x * x;
-        if (e > worst) worst = e;
+        if (square > worst) worst = square;
       }
       // Behind the row's end stands the code of 0.
       for (; i < 8 && symmetric; i++) packed |= 8 << ((i & 3) * 8 + (i & 4));
@@ -104,7 +126,7 @@ function int4Row(format: Int4Format, row: Float32Array, out: Uint32Array, error:
     }
     if (symmetric) out[scales + (g >> 1)]! |= bits << ((g & 1) * 16); else out[scales + g] = bits | (offsetBits << 16);
   }
-  add(error, squaredError, squares, worst, over);
+  add(error, squaredError, squares, Math.sqrt(worst), over);
 }
 
 function add(error: QuantisationError, squaredError: number, squares: number, worst: number, largest: number): void {

@@ -1,56 +1,20 @@
 /**
  * Writing safetensors in shards, streaming: no tensor need be in memory whole. The bytes depend on the tensors alone
- * (no time, no host, no metadata), so that two compilations give equal files. Within a shard, data is ordered by item
- * size, largest first, and the header is padded to 64 bytes: every tensor then starts at a multiple of its item size
- * without holes, which the format forbids.
+ * (no time, no host, no metadata), so that two runs give equal files.
  */
-import { createHash, randomBytes, type Hash } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { UserError } from '../ir/errors.ts';
-
-/** Bytes of one item of each dtype that a bundle may hold. */
-const DTYPE_BYTES = { U8: 1, I8: 1, F16: 2, BF16: 2, I32: 4, U32: 4, F32: 4 } as const;
-export type WritableDtype = keyof typeof DTYPE_BYTES;
+import type { PlacedTensor, ShardLayout, ShardOptions, TensorShape } from './shard-layout.ts';
+import { layoutShards } from './shard-layout.ts';
 
 /** A tensor to write. `data` is called once, when its turn comes, and gives all its bytes, whole or in pieces. */
-export interface TensorToWrite {
-  readonly name: string;
-  readonly dtype: WritableDtype;
-  readonly shape: readonly number[];
+export interface TensorToWrite extends TensorShape {
   data(): Promise<Uint8Array> | Uint8Array | AsyncIterable<Uint8Array>;
 }
-
-/** A tensor as it stands in a shard. */
-export interface WrittenTensor {
-  readonly name: string;
-  readonly dtype: WritableDtype;
-  readonly shape: readonly number[];
-  /** First byte, counted from the start of the shard's file. */
-  readonly offset: number;
-  readonly bytes: number;
-  /** SHA-256 of the data, in hex. */
-  readonly sha256: string;
-}
-
 /** A shard as it stands in the folder. */
-export interface WrittenShard {
-  /** File name within the folder. */
-  readonly file: string;
-  readonly bytes: number;
-  /** SHA-256 of the whole file, in hex. */
-  readonly sha256: string;
-  readonly tensors: readonly WrittenTensor[];
-}
-
-export interface WriteOptions {
-  /** Start of the file names: `model` gives `model.safetensors`, or `model-00001-of-00002.safetensors`. */
-  readonly prefix?: string;
-  /** A shard is closed before its data would pass this; one larger tensor has a shard for itself. */
-  readonly maxShardBytes?: number;
-}
-
-const HEADER_ALIGNMENT = 64;
+export type WrittenShard = ShardLayout<TensorToWrite>;
 
 /**
  * Writes the tensors into `folder` (made if missing). All shards are written under temporary names and renamed once all
@@ -58,25 +22,15 @@ const HEADER_ALIGNMENT = 64;
  * @throws UserError when the disk is full or the folder cannot be written.
  * @throws Error (ours) for two tensors of one name or for data of another length than dtype and shape say.
  */
-export async function writeSafetensors(folder: string, tensors: readonly TensorToWrite[], options: WriteOptions = {}): Promise<WrittenShard[]> {
-  const names = new Set<string>();
-  for (const { name } of tensors) {
-    if (names.has(name)) throw new Error(`two tensors to write are called "${name}"`);
-    names.add(name);
-  }
-  const groups = split(tensors, options.maxShardBytes ?? 1 << 30);
-  const prefix = options.prefix ?? 'model';
-  const number = (n: number) => String(n).padStart(5, '0');
-  const tag = `${process.pid}-${randomBytes(4).toString('hex')}`;
+export async function writeSafetensors(folder: string, tensors: readonly TensorToWrite[], options: ShardOptions = {}): Promise<WrittenShard[]> {
+  const shards = layoutShards(tensors, options), tag = `${process.pid}-${randomBytes(4).toString('hex')}`;
   const temporary: string[] = [];
-  const shards: WrittenShard[] = [];
   try {
     await makeFolder(folder);
-    for (const [i, group] of groups.entries()) {
-      const file = groups.length === 1 ? `${prefix}.safetensors` : `${prefix}-${number(i + 1)}-of-${number(groups.length)}.safetensors`;
-      const path = join(folder, `.${file}.${tag}.tmp`);
+    for (const shard of shards) {
+      const path = join(folder, `.${shard.file}.${tag}.tmp`);
       temporary.push(path);
-      shards.push({ file, ...(await writeShard(path, group)) });
+      await writeShard(path, shard);
     }
     for (const [i, shard] of shards.entries()) await rename(temporary[i]!, join(folder, shard.file));
     return shards;
@@ -101,61 +55,25 @@ export function explain(error: unknown, path: string): unknown {
   return new UserError(`Could not write ${path}: ${advice}. Nothing was left half-written.`, undefined, { cause: error });
 }
 
-function byteLength(t: Pick<TensorToWrite, 'dtype' | 'shape'>): number {
-  return t.shape.reduce((a, b) => a * b, 1) * DTYPE_BYTES[t.dtype];
-}
-
-/** Consecutive groups of tensors, each within the limit where its tensors allow it. At least one group. */
-function split(tensors: readonly TensorToWrite[], limit: number): TensorToWrite[][] {
-  const groups: TensorToWrite[][] = [[]];
-  let used = 0;
-  for (const tensor of tensors) {
-    const bytes = byteLength(tensor);
-    if (used > 0 && used + bytes > limit) {
-      groups.push([]);
-      used = 0;
-    }
-    groups[groups.length - 1]!.push(tensor);
-    used += bytes;
-  }
-  return groups;
-}
-
-async function writeShard(path: string, group: readonly TensorToWrite[]): Promise<Omit<WrittenShard, 'file'>> {
-  const ordered = [...group].sort((a, b) => DTYPE_BYTES[b.dtype] - DTYPE_BYTES[a.dtype]); // stable: ties keep their order
-  let end = 0;
-  const table: Record<string, { dtype: string; shape: readonly number[]; data_offsets: [number, number] }> = Object.create(null);
-  for (const t of ordered) table[t.name] = { dtype: t.dtype, shape: t.shape, data_offsets: [end, (end += byteLength(t))] };
-  const json = new TextEncoder().encode(JSON.stringify(table));
-  const start = Math.ceil((8 + json.length) / HEADER_ALIGNMENT) * HEADER_ALIGNMENT;
-  const header = new Uint8Array(start).fill(0x20); // the format pads headers with spaces
-  new DataView(header.buffer).setBigUint64(0, BigInt(start - 8), true);
-  header.set(json, 8);
-
+async function writeShard(path: string, { header, tensors }: WrittenShard): Promise<void> {
   const handle = await open(path, 'wx');
   try {
-    const whole = createHash('sha256');
-    await put(handle, header, whole);
-    const tensors: WrittenTensor[] = [];
-    let offset = start;
-    for (const t of ordered) {
-      const bytes = byteLength(t);
-      const own = createHash('sha256');
-      let given = 0;
-      for await (const piece of pieces(t)) {
-        given += piece.byteLength;
-        if (given > bytes) break;
-        await put(handle, piece, whole, own);
-      }
-      if (given !== bytes) throw new Error(`tensor "${t.name}" is ${t.dtype}[${t.shape.join(', ')}], ${bytes} bytes, but its data has ${given > bytes ? 'more' : given}`);
-      tensors.push({ name: t.name, dtype: t.dtype, shape: t.shape, offset, bytes, sha256: own.digest('hex') });
-      offset += bytes;
-    }
+    await put(handle, header);
+    for (const t of tensors) await putTensor(handle, t);
     await handle.sync(); // a full disk may say so only now
-    return { bytes: offset, sha256: whole.digest('hex'), tensors };
   } finally {
     await handle.close();
   }
+}
+
+async function putTensor(handle: FileHandle, { tensor: t, bytes }: PlacedTensor<TensorToWrite>): Promise<void> {
+  let given = 0;
+  for await (const piece of pieces(t)) {
+    given += piece.byteLength;
+    if (given > bytes) break;
+    await put(handle, piece);
+  }
+  if (given !== bytes) throw new Error(`tensor "${t.name}" is ${t.dtype}[${t.shape.join(', ')}], ${bytes} bytes, but its data has ${given > bytes ? 'more' : given}`);
 }
 
 async function* pieces(t: TensorToWrite): AsyncGenerator<Uint8Array> {
@@ -164,8 +82,7 @@ async function* pieces(t: TensorToWrite): AsyncGenerator<Uint8Array> {
   else yield* data;
 }
 
-async function put(handle: FileHandle, bytes: Uint8Array, ...hashes: Hash[]): Promise<void> {
-  for (const hash of hashes) hash.update(bytes);
+async function put(handle: FileHandle, bytes: Uint8Array): Promise<void> {
   for (let done = 0; done < bytes.byteLength; ) {
     done += (await handle.write(bytes, done, Math.min(bytes.byteLength - done, 1 << 30))).bytesWritten;
   }

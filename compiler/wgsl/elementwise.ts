@@ -7,7 +7,7 @@
  */
 import type { Poly } from '../ir/poly.ts';
 import type { ElementExpr } from './expr.ts';
-import type { Rope } from './epilogue.ts';
+import type { OutputGroup, Rope } from './epilogue.ts';
 import { declareFinish } from './epilogue.ts';
 import type { Kernel, View } from './kernel.ts';
 import type { KernelOptions, Lanes } from './printer.ts';
@@ -19,6 +19,7 @@ export interface ElementwiseSpec {
   readonly value: ElementExpr;
   readonly rope?: Rope;
   readonly out: View;
+  readonly only?: OutputGroup['only'];
 }
 
 /** Invocations of a workgroup. */

@@ -12,7 +12,9 @@ export interface EmbedSpec {
   readonly table: WeightMatrix;
   readonly width: number;
   readonly out: View;
+  /** The table's rows are `count` rows of a larger one, from `first` on: rows with other numbers are left to who has theirs. */
+  readonly slice?: { readonly first: number; readonly count: number };
 }
 
-export const embedKernel = ({ rows, ids, table, width, out }: EmbedSpec, options: KernelOptions): Kernel =>
-  elementwiseKernel({ rows, width, value: { op: 'gather', table, rows: ids }, out }, options, 'embed');
+export const embedKernel = ({ rows, ids, table, width, out, slice }: EmbedSpec, options: KernelOptions): Kernel =>
+  elementwiseKernel({ rows, width, value: { op: 'gather', table, rows: ids, ...(slice ? { first: slice.first } : {}) }, out, ...(slice ? { only: { numbers: ids, ...slice } } : {}) }, options, 'embed');

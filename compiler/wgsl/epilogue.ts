@@ -25,6 +25,8 @@ export interface OutputGroup {
   readonly value: ElementExpr;
   readonly rope?: Rope;
   readonly out: View;
+  /** Only rows whose number is one of `count` from `first` on are computed and written. */
+  readonly only?: { readonly numbers: RowNumbers; readonly first: number; readonly count: number };
 }
 
 /** A group's `finish` function. */
@@ -40,7 +42,7 @@ export interface Finish {
  * (row ≥ rows, column ≥ width) do nothing.
  */
 export function declareFinish(memory: Memory, group: OutputGroup, index: number, linears: number, lanes: Lanes, rows: Poly): Finish {
-  const { width, rope } = group;
+  const { width, rope, only } = group;
   if (group.out.storage === 'i32') throw new RangeError('An epilogue computes floats and cannot write i32.');
   if (rope) {
     if (rope.headDim % 2 || width % rope.headDim) throw new RangeError(`A rope over ${width} columns needs heads of even size that divide them, not ${rope.headDim}.`);
@@ -49,12 +51,14 @@ export function declareFinish(memory: Memory, group: OutputGroup, index: number,
   const value = declareElement(group.value, memory, lanes, width);
   const turn = rope && declareRope(memory, rope, lanes);
   const out = memory.view('out', group.out, lanes, { width });
+  const number = only && declareRowNumber(memory, 'ids', only.numbers);
   const name = `finish${index}`, acc = range(linears).map((i) => `acc${i}`);
   return {
     name, lanes,
     text: () => [
       `fn ${name}(row: u32, column: u32${acc.map((a) => `, ${a}: ${vecType(lanes)}`).join('')}) {`,
       `  if (row >= ${memory.poly(rows)} || column >= ${width}u) { return; }`,
+      ...(number ? [`  let number = ${number('row')};`, `  if (number < ${only.first} || number >= ${only.first + only.count}) { return; }`] : []),
       `  ${turn ? 'var' : 'let'} value = ${value('row', 'column', acc)};`,
       ...(turn ? turn('row', 'column', 'value') : []).map((l) => `  ${l}`),
       `  let at = ${out.element('row', 'column')};`,

@@ -13,7 +13,7 @@ import { declareTable } from './weights.ts';
 
 export type UnaryName = 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'silu' | 'relu' | 'sigmoid' | 'tanh';
 
-/** Where a row finds an integer: a component of entry `offset + row` of row data (vec4<i32>), or a column of an i32 value. */
+/** Where a row finds an integer: a component of entry `offset + row` of row data (vec4<i32>), `place` (the index of an image's row, the position of any other), or a column of an i32 value. */
 export type RowNumbers = { readonly binding: string; readonly component: RowComponent | 'place'; readonly offset: Poly } | View;
 
 export type ElementExpr =
@@ -27,13 +27,18 @@ export type ElementExpr =
   | { readonly op: 'load'; readonly view: View; readonly repeat?: { readonly group: number; readonly headDim: number }; readonly halves?: number; readonly shuffle?: ShuffleShape }
   /** Element (column) of a weight vector that begins at element `offset` of its binding. */
   | { readonly op: 'vector'; readonly binding: string; readonly storage: Storage; readonly offset?: number }
-  /** Element (column) of the table row that the row's number picks: embeddings of tokens and of positions. */
-  | { readonly op: 'gather'; readonly table: WeightMatrix; readonly rows: RowNumbers }
+  /** Element (column) of the table row that the row's number picks: embeddings of tokens and of positions. The table begins with row `first`. */
+  | { readonly op: 'gather'; readonly table: WeightMatrix; readonly rows: RowNumbers; readonly first?: number }
   /**
    * Element (column) of Σ weight(row, s) · source(map(row, s)) over `sources` columns s of an i32 value and of the weights beside it
    * (one source and no weights: a copy). Source i ≥ 0 is row i of `from`, source i < 0 learned row −1 − i.
    */
   | { readonly op: 'mix'; readonly from: View; readonly map: View; readonly sources: number; readonly weights?: View; readonly learned?: { readonly binding: string; readonly storage: Storage } }
+  /**
+   * Element (column) of Σ_j p_j · from(row · top + j), with p the softmax of the scores of the row's `top` chosen experts: `from` has a
+   * row for each choice, `chosen` (i32) and `scores` one for each row.
+   */
+  | { readonly op: 'mix_experts'; readonly from: View; readonly chosen: View; readonly scores: View; readonly top: number }
   | { readonly op: 'constant'; readonly value: number }
   | { readonly op: 'unary'; readonly fn: UnaryName; readonly x: ElementExpr }
   | { readonly op: 'add' | 'sub' | 'mul'; readonly a: ElementExpr; readonly b: ElementExpr };
@@ -61,9 +66,10 @@ export function declareElement(e: ElementExpr, memory: Memory, lanes: Lanes, wid
     case 'gather': {
       const table = declareTable(memory, e.table, width, lanes);
       const number = declareRowNumber(memory, 'ids', e.rows);
-      return (row, column) => table(`u32(${number(row)})`, column);
+      return (row, column) => table(e.first ? `u32(${number(row)} - ${e.first})` : `u32(${number(row)})`, column);
     }
     case 'mix': return declareMix(e, memory, lanes, width);
+    case 'mix_experts': return declareMixExperts(e, memory, lanes);
     case 'unary': {
       const x = declareElement(e.x, memory, lanes, width);
       return (row, column, acc) => `${unaryFunction(e.fn, memory, lanes)}(${x(row, column, acc)})`;
@@ -105,6 +111,29 @@ function declareMix({ from, map, sources, weights, learned }: Extract<ElementExp
     const value = own ? `select(${own.load(`u32(max(-1 - ${i}, 0)) * ${width}u + ${column}`, lanes)}, ${at}, ${i} >= 0)` : at;
     return shares ? `${shares.load(shares.element(row, `${s}u`), 1)} * ${value}` : value;
   }).join(' + ');
+}
+
+function declareMixExperts({ from, chosen, scores, top }: Extract<ElementExpr, { op: 'mix_experts' }>, memory: Memory, lanes: Lanes): ElementPrinter {
+  const x = memory.view('x', from, lanes), numbers = memory.view('chosen', chosen, 1), given = memory.view('scores', scores, 1), T = vecType(lanes);
+  return (row, column) => {
+    const name = memory.helper(`mix_experts_${lanes}`, `fn mix_experts_${lanes}(row: u32, column: u32) -> ${T} {
+  var scores: array<f32, ${top}>;
+  var most = -3.4028234e38;
+  for (var j = 0u; j < ${top}u; j++) {
+    scores[j] = ${given.load(given.element('row', `u32(${numbers.load(numbers.element('row', 'j'), 1)})`), 1)};
+    most = max(most, scores[j]);
+  }
+  var sum = 0.0;
+  var mixed = ${T}(0.0);
+  for (var j = 0u; j < ${top}u; j++) {
+    let share = exp(scores[j] - most);
+    sum += share;
+    mixed += share * ${x.load(x.element(`(row * ${top}u + j)`, 'column'), lanes)};
+  }
+  return mixed / sum;
+}`);
+    return `${name}(${row}, ${column})`;
+  };
 }
 
 /** A printer of a row's integer, as i32. */

@@ -1,18 +1,14 @@
 /** Quantised rows: how far they are from what was given, where their bits lie, and what is refused. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Checkpoint } from '../../compiler/bundle/checkpoint.ts';
-import { packedTensor } from '../../compiler/bundle/pack-data.ts';
+import { packedTensor } from '../../compiler/bundle/packed-weights.ts';
 import type { Block } from '../../compiler/bundle/packing.ts';
 import { Packing, blockRows, blockSource } from '../../compiler/bundle/packing.ts';
 import { dequantiseRows, quantiseRows, storedAs } from '../../compiler/bundle/quantise.ts';
-import { writeSafetensors } from '../../compiler/bundle/safetensors-writer.ts';
 import type { QuantisedFormat, WeightFormat } from '../../compiler/ir/weight-format.ts';
 import { codeWords, int4Groups, isQuantised, parseWeightFormat, printWeightFormat, rowBytes, rowWords } from '../../compiler/ir/weight-format.ts';
 import { fromF16 } from '../../runtime/half.ts';
+import { packed } from '../support/packed.ts';
 
 const formats: readonly QuantisedFormat[] = [{ kind: 'int8' }, ...int4Groups.flatMap((group) => [true, false].map((symmetric) => ({ kind: 'int4' as const, group, symmetric })))];
 const anyFormat = fc.constantFrom(...formats);
@@ -110,16 +106,10 @@ describe('what cannot be quantised is refused in one sentence', () => {
     expect(() => storedAs(parseWeightFormat(text)!, Float32Array.from([0, x, 1, 2]), 4, 'layers.0.up_proj.weight')).toThrow(`Tensor 'layers.0.up_proj.weight' holds ${x}, for which the f16 scales of ${printWeightFormat(parseWeightFormat(text)!)} do not reach. Keep it in a wider format: --keep layers.0.up_proj:f32.`);
   });
   test.each([[NaN, 'NaN'], [Infinity, 'Infinity'], [-Infinity, '-Infinity']])('%d in a checkpoint', async (x, text) => {
-    const folder = mkdtempSync(join(tmpdir(), 'eemllm-quantise-'));
-    try {
-      writeFileSync(join(folder, 'config.json'), '{}');
-      await writeSafetensors(folder, [{ name: 'w', dtype: 'F32', shape: [2, 3], data: () => new Uint8Array(Float32Array.from([1, 2, 3, 4, x, 6]).buffer) }]);
-      const files = await Checkpoint.open(folder);
-      try {
-        const data = packedTensor({ name: 'w', blocks: [{ tensors: ['w'], rows: 2 }], shape: [2, 3], format: { kind: 'int8' } }, files, (n) => n).data() as AsyncIterable<Uint8Array>;
-        await expect((async () => { for await (const _ of data); })()).rejects.toMatchObject({ exitCode: 1, message: expect.stringContaining(`holds ${text} at [1, 1]; every weight must be a finite number.`) });
-      } finally { await files.close(); }
-    } finally { rmSync(folder, { recursive: true, force: true }); }
+    for (const format of formats) {
+      const weight = packed({ name: 'w', blocks: [{ tensors: ['w'], rows: 2 }], shape: [2, 40], format }, [{ name: 'w', dtype: 'F32', rows: 2, columns: 40, value: (r, c) => (r === 1 && c === 1 ? x : 1) }]);
+      await expect(weight).rejects.toMatchObject({ exitCode: 1, message: expect.stringContaining(`holds ${text} at [1, 1]; every weight must be a finite number.`) });
+    }
   });
 });
 
@@ -131,12 +121,9 @@ describe('in a bundle', () => {
     await fc.assert(fc.asyncProperty(fc.array(block, { minLength: 1, maxLength: 3 }), fc.integer({ min: 1, max: 70 }), fc.constantFrom<WeightFormat>({ kind: 'f16' }, ...formats), async (list, columns, format) => {
       const blocks = list.map(({ names, heads, headDim }, i): Block => ({ tensors: Array.from({ length: names }, (_, j) => `t${i}.${j}`), rows: heads * (headDim ?? 3), ...(headDim ? { headDim } : {}) }));
       const sizes = new Map(blocks.flatMap((b) => b.tensors.map((t) => [t, b.rows] as const)));
-      const files = { rows: async (name: string, from: number, count: number) => rowsOf(name, sizes.get(name)!, columns).slice(from * columns, (from + count) * columns) } as unknown as Checkpoint;
-      const noted: string[] = [], rows = blocks.reduce((n, b) => n + blockRows(b), 0);
-      const tensor = packedTensor({ name: 'x', blocks, shape: [rows, columns], format }, files, (n) => n, (name) => noted.push(name));
-      const pieces: Uint8Array[] = [];
-      for await (const piece of tensor.data() as AsyncIterable<Uint8Array>) pieces.push(piece);
-      const bytes = Buffer.concat(pieces), stride = rowBytes(format, columns);
+      const noted: string[] = [], rows = blocks.reduce((n, b) => n + blockRows(b), 0), whole = { name: 'x', blocks, shape: [rows, columns], format };
+      const tensor = packedTensor(whole), stride = rowBytes(format, columns);
+      const bytes = new Uint8Array(await packed(whole, [...sizes].map(([name, n]) => ({ name, dtype: 'F32', rows: n, columns, value: (r, c) => rowsOf(name, n, columns)[r * columns + c]! })), (name) => noted.push(name)));
       expect(bytes.length).toBe(tensor.shape.reduce((a, b) => a * b, 1) * (tensor.dtype === 'U32' ? 4 : 2));
       expect(bytes.length).toBe(rows * stride);
       let at = 0;
@@ -152,11 +139,11 @@ describe('in a bundle', () => {
   test('blocks in different formats are no one tensor, and interleaved tensors need one format', () => {
     const packing = new Packing((name) => (name.startsWith('q') ? { kind: 'f16' } : { kind: 'int8' }));
     const [q, k, v] = ['q', 'k', 'v'].map((name): Block => ({ tensors: [name], rows: 64 })) as [Block, Block, Block];
-    expect(packing.runs([q, k, v])).toEqual([[q], [k, v]]);
-    for (const run of packing.runs([k, q, v])) packing.want(run, 64);
-    for (const run of packing.runs([q, k, v])) packing.want(run, 64);
-    expect(packing.find([v], 64)).toEqual({ name: 'k+v.packed', firstRow: 64, rows: 64 }); // 64 · 68 bytes are a multiple of 256
+    packing.want([k, q, v], 64);
+    packing.want([q, k, v], 64);
+    expect(packing.find([q, k, v], 64).map((view) => view.parts.map((p) => p.of))).toEqual([[0], [1, 2]]);
+    expect(packing.find([v], 64)).toMatchObject([{ name: 'k+v.packed', firstRow: 64, rows: 64 }]); // 64 · 68 bytes are a multiple of 256
     expect([...packing.tensors.values()].map((t) => [t.name, t.format.kind])).toEqual([['k+v.packed', 'int8'], ['q', 'f16']]);
-    expect(() => packing.runs([{ tensors: ['q', 'up'], rows: 4 }])).toThrow("'q' would be stored as f16 and 'up' as int8, but one kernel reads the two row by row in turn, so they need one format.");
+    expect(() => packing.find([{ tensors: ['q', 'up'], rows: 4 }], 64)).toThrow("'q' would be stored as f16 and 'up' as int8, but one kernel reads the two row by row in turn, so they need one format.");
   });
 });
