@@ -1,23 +1,26 @@
 /** Decoding pictures in a browser: `createImageBitmap` and a canvas. */
 import { RuntimeError, reasonOf } from './errors.ts';
-import { checkImageSize, type RawImage } from './image.ts';
+import { readImageHeader } from './image-header.ts';
+import type { RawImage } from './image.ts';
+import { upright } from './orientation.ts';
 
 /**
- * Decodes a picture that the user picked, dropped or that was fetched. 8-bit RGBA, upright as EXIF says, colour profile
- * ignored, alpha not multiplied in; `preprocess` then drops the alpha, so that the values equal those in Node.
- * @throws RuntimeError `image` when the bytes are no picture, have no pixels, or are too many.
+ * Decodes a PNG, JPEG or WebP picture that the user picked, dropped or that was fetched. 8-bit RGBA, upright as EXIF says, colour
+ * profile ignored, alpha not multiplied in: the samples are those that Node reads.
+ * @throws RuntimeError `image` when the bytes are no picture, are cut short, move, have no pixels, or are too many
  */
 export async function decodeImage(input: Blob, label = input instanceof File ? input.name : 'The image'): Promise<RawImage> {
+  const bytes = new Uint8Array(await input.arrayBuffer()), { orientation, orientationAt } = readImageHeader(bytes, label);
+  // Browsers turn the pictures of some formats and not of others: they are told that each is upright.
+  if (orientationAt) new DataView(bytes.buffer).setUint16(orientationAt.offset, 1, orientationAt.littleEndian);
   let bitmap: ImageBitmap;
   try {
-    bitmap = await createImageBitmap(input, { premultiplyAlpha: 'none', colorSpaceConversion: 'none', imageOrientation: 'from-image' });
+    bitmap = await createImageBitmap(new Blob([bytes]), { premultiplyAlpha: 'none', colorSpaceConversion: 'none' });
   } catch (cause) {
-    throw new RuntimeError('image', `${label} cannot be decoded as a picture (${reasonOf(cause)}). Choose a PNG, JPEG or WebP picture.`, { cause });
+    throw new RuntimeError('image', `${label} cannot be decoded as a picture (${reasonOf(cause)}). Choose a PNG, JPEG or WebP picture that an image viewer opens.`, { cause });
   }
   try {
-    const { width, height } = bitmap;
-    checkImageSize(width, height, label);
-    return { width, height, data: readPixels(bitmap) };
+    return upright({ width: bitmap.width, height: bitmap.height, data: readPixels(bitmap) }, orientation);
   } finally {
     bitmap.close();
   }

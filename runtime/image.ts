@@ -8,7 +8,7 @@ import { resize, type Pixels } from './resize.ts';
 
 export { parsePreprocessor, type Preprocessor } from './preprocessor-config.ts';
 
-/** A decoded picture: 8-bit RGB or RGBA, row-major, interleaved. Alpha is dropped, as Pillow's `convert('RGB')` does. */
+/** A decoded picture: 8-bit RGB or RGBA, row-major, interleaved. */
 export interface RawImage {
   readonly width: number;
   readonly height: number;
@@ -49,14 +49,15 @@ export function checkImageSize(width: number, height: number, label = 'The image
  * @throws RuntimeError `image` when it has no pixels, is too large, or its data does not fit its size.
  */
 export function preprocess(image: RawImage, config: Preprocessor, label = 'The image'): PixelValues {
-  return normalise(fit(toPixels(image, label), config), config);
+  return normalise(fit(toPixels(image, config, label), config), config);
 }
 
 /**
- * The samples of a picture, RGB.
+ * The samples of a picture, RGB. Alpha is dropped, as Pillow's `convert('RGB')` does, or the picture laid over white, as by its
+ * `alpha_composite`: whichever the checkpoint's image processor does.
  * @throws RuntimeError `image` when it has no pixels, is too large, or its data does not fit its size.
  */
-export function toPixels({ width, height, data }: RawImage, label = 'The image'): Pixels {
+export function toPixels({ width, height, data }: RawImage, { overWhite = false }: Pick<Preprocessor, 'overWhite'>, label = 'The image'): Pixels {
   checkImageSize(width, height, label);
   const channels = data.length / (width * height);
   if (channels !== 3 && channels !== 4) {
@@ -65,11 +66,16 @@ export function toPixels({ width, height, data }: RawImage, label = 'The image')
   if (channels === 3) return { width, height, channels, data };
   const rgb = new Uint8Array(width * height * 3);
   for (let i = 0, o = 0; i < data.length; i += 4) {
-    rgb[o++] = data[i]!;
-    rgb[o++] = data[i + 1]!;
-    rgb[o++] = data[i + 2]!;
+    const alpha = overWhite ? data[i + 3]! : 255;
+    for (let c = 0; c < 3; c++) rgb[o++] = alpha === 255 ? data[i + c]! : blended(data[i + c]!, alpha);
   }
   return { width, height, channels: 3, data: rgb };
+}
+
+/** A sample over opaque white, in Pillow's integers (AlphaComposite.c: 7 bits more than a byte, division by 255 as shifts). */
+function blended(sample: number, alpha: number): number {
+  const sum = 128 * (sample * alpha + 255 * (255 - alpha)) + 128 * 128;
+  return (((sum >> 8) + sum) >> 8) >> 7;
 }
 
 /** The size that a picture is resized to, before any crop. */

@@ -1,39 +1,30 @@
 /** Decoding pictures in Node, with `sharp` (libvips). */
 import { readFile } from 'node:fs/promises';
-import sharp, { type Metadata, type Sharp } from 'sharp';
+import sharp from 'sharp';
 import { RuntimeError, reasonOf } from './errors.ts';
-import { checkImageSize, MAX_PIXELS, type RawImage } from './image.ts';
+import { readImageHeader } from './image-header.ts';
+import { MAX_PIXELS, type RawImage } from './image.ts';
 import { fileError } from './node-files.ts';
+import { upright } from './orientation.ts';
 
 /**
- * Decodes a picture: PNG, JPEG, WebP, GIF (first frame), TIFF or AVIF, from a path or from its bytes. The result is 8-bit
- * RGB, turned upright as EXIF says, colour profile ignored and alpha dropped, as Pillow gives it to the image processors.
+ * Decodes a PNG, JPEG or WebP picture, from a path or from its bytes. The result is 8-bit RGB, or RGBA where the picture has alpha,
+ * turned upright as EXIF says, colour profile ignored. Grey and palette become RGB, 16 bits a sample the upper 8.
  * @param label how to call the picture in an error; the path, where one is given
- * @throws RuntimeError `file` when the path cannot be read; `image` when the bytes are no picture, have no pixels, or are
- *   too many (`MAX_EDGE`, `MAX_PIXELS`); the size is checked before anything is decoded
+ * @throws RuntimeError `file` when the path cannot be read; `image` when the bytes are no picture, are cut short, move, have no
+ *   pixels, or are too many (`MAX_EDGE`, `MAX_PIXELS`): all of this is asked before anything is decoded
  */
 export async function decodeImage(input: string | Uint8Array, label = typeof input === 'string' ? input : 'The image'): Promise<RawImage> {
   const bytes = typeof input === 'string' ? await readFile(input).catch((cause: unknown) => { throw fileError(input, cause); }) : input;
-  if (bytes.byteLength === 0) throw new RuntimeError('image', `${label} is empty (0 bytes). Choose a PNG, JPEG or WebP picture.`);
-  const no = (cause: unknown) =>
-    new RuntimeError('image', `${label} cannot be decoded as a picture (${firstLine(cause)}). Choose a PNG, JPEG or WebP picture that an image viewer opens.`, { cause });
-
-  let picture: Sharp;
-  let head: Metadata;
+  const { orientation } = readImageHeader(bytes, label);
   try {
     // `failOn: truncated` refuses a file that is cut short instead of filling the rest with grey.
-    picture = sharp(bytes, { limitInputPixels: MAX_PIXELS * 4, failOn: 'truncated', ignoreIcc: true, pages: 1 });
-    head = await picture.metadata();
+    const picture = sharp(bytes, { limitInputPixels: MAX_PIXELS, failOn: 'truncated', ignoreIcc: true, pages: 1 });
+    const { data, info } = await picture.toColourspace('srgb').raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+    if (info.channels !== 3 && info.channels !== 4) throw new Error(`${info.channels as number} channels`);
+    return upright({ width: info.width, height: info.height, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) }, orientation);
   } catch (cause) {
-    throw no(cause);
-  }
-  checkImageSize(head.width ?? 0, head.height ?? 0, label);
-  try {
-    const { data, info } = await picture.autoOrient().toColourspace('srgb').removeAlpha().raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
-    if (info.channels !== 3) throw new Error(`${info.channels} channels`);
-    return { width: info.width, height: info.height, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
-  } catch (cause) {
-    throw no(cause);
+    throw new RuntimeError('image', `${label} cannot be decoded as a picture (${firstLine(cause)}). Choose a PNG, JPEG or WebP picture that an image viewer opens.`, { cause });
   }
 }
 

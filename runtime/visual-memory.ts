@@ -25,6 +25,12 @@ export class VisualMemory {
     return this.end + [...fresh.values()].reduce((a, b) => a + b, 0) <= this.capacity;
   }
 
+  /** Takes back `hold`: what should have filled the rows did not. */
+  forget(image: ImageInput): void {
+    this.slots.delete(image.key);
+    for (const [at, key] of this.pinnedKeys) if (key === image.key) this.pinnedKeys.delete(at);
+  }
+
   clear(): void {
     this.slots.clear();
     this.pinnedKeys.clear();
@@ -38,12 +44,15 @@ export class VisualMemory {
     return { slot: slot ?? this.end, known: slot !== undefined };
   }
 
-  /** Notes that the image now lies at its place; what lay there before is gone. */
+  /** Says that rows are about to be written: what lay there is gone. */
+  overwrite(slot: number, rows: number): void {
+    for (const at of this.pinnedKeys.keys()) if (at >= slot && at < slot + rows) this.pinnedKeys.delete(at);
+  }
+
+  /** Notes that the image now lies at its place. */
   hold(image: ImageInput, slot: number): void {
-    if (this.pinned) {
-      for (const at of this.pinnedKeys.keys()) if (at > slot && at < slot + image.rows) this.pinnedKeys.delete(at);
-      this.pinnedKeys.set(slot, image.key);
-    } else this.slots.set(image.key, slot);
+    if (this.pinned) this.pinnedKeys.set(slot, image.key);
+    else this.slots.set(image.key, slot);
     this.end = Math.max(this.end, slot + image.rows);
   }
 }

@@ -6,12 +6,14 @@ import { loadModel } from '../../runtime/node.ts';
 import { UserError } from '../ir/errors.ts';
 import { counting } from './output.ts';
 import { progressBar } from './progress.ts';
+import { countBuffers } from './serve/buffers.ts';
 
-interface Flags { host: string; port: number; adapter?: AdapterPreference; maxBody: number; maxImages: number; maxWaiting: number; grace: number }
+interface Flags { name?: string; host: string; port: number; adapter?: AdapterPreference; maxBody: number; maxImages: number; maxWaiting: number; grace: number }
 
 export const serveCommand = (): Command => new Command('serve')
   .description("Serve a bundle over HTTP as OpenAI's clients expect it: /v1/chat/completions with pictures (data URLs) and streaming, /v1/models; /health and /metrics besides.")
   .argument('<bundle>', 'folder that `eemllm compile` made')
+  .option('--name <name>', "what clients call the model; the bundle's own name by default")
   .option('--host <address>', 'address to listen on; 127.0.0.1 can be reached from this machine alone', '127.0.0.1')
   .option('--port <n>', 'port to listen on, 0 for any free one', counting('--port'), 8080)
   .option('--adapter <kind>', 'auto, hardware, lavapipe or swiftshader')
@@ -32,12 +34,12 @@ Example:
     const { serve } = await import('@hono/node-server'), { getConnInfo } = await import('@hono/node-server/conninfo'), { serveApp } = await import('./serve/app.ts');
     const bar = progressBar('loading weights');
     const loaded = await loadModel(bundle, { ...(flags.adapter ? { adapter: { prefer: flags.adapter } } : {}), onProgress: (p) => bar.update(p.bytes, p.total) }).finally(() => bar.stop());
-    const stop = new AbortController();
-    const app = serveApp(loaded.model, { maxBody: flags.maxBody, maxImages: flags.maxImages, maxWaiting: flags.maxWaiting, signal: stop.signal, clientOf: (c) => getConnInfo(c).remote.address ?? '' });
+    const stop = new AbortController(), name = flags.name ?? loaded.model.bundle.manifest.model.name, buffers = countBuffers(loaded.device.device, loaded.model.program.buffers.values());
+    const app = serveApp(loaded.model, { name, buffers, maxBody: flags.maxBody, maxImages: flags.maxImages, maxWaiting: flags.maxWaiting, signal: stop.signal, clientOf: (c) => `${getConnInfo(c).remote.address ?? ''} ${c.req.header('authorization') ?? ''}` });
     try {
       await new Promise<void>((done, fail) => {
         const server = serve({ fetch: app.fetch, hostname: flags.host, port: flags.port }, (info: AddressInfo) => {
-          process.stdout.write(`${loaded.model.bundle.manifest.model.name} on ${loaded.adapter.name}: http://${info.family === 'IPv6' ? `[${info.address}]` : info.address}:${info.port}/v1\n`);
+          process.stdout.write(`${name} on ${loaded.adapter.name}: http://${info.family === 'IPv6' ? `[${info.address}]` : info.address}:${info.port}/v1\n`);
         });
         server.on('error', (e) => fail(new UserError(`The server cannot listen on ${flags.host}:${flags.port}: ${reasonOf(e)}. Choose another --port or --host.`)));
         const end = (): void => {

@@ -94,10 +94,13 @@ function labelOf(n: Node): string {
   return [...new Set(named.length ? named : n.body.nodes.map((m) => m.op))].join('+');
 }
 
+/** Entry points whose rows of images are known with the image: `first` computes what `vision` does, besides text. */
+const ofImages = new Set(['tile', 'vision', 'first']);
+
 /** Bytes of the states, apart by who writes the rows: `vision` or a later entry point. */
 function stateRows(graphs: readonly (readonly [string, Graph])[], storage: Storage | undefined, dims: Dims): { kvCache: bigint; visualMemory: bigint } {
   const states = new Map(graphs.flatMap(([, g]) => [...g.states])), ofVision = new Map<string, Set<string>>();
-  for (const [entry, g] of graphs) if (entry === 'vision' || entry === 'tile') for (const n of g.nodes) for (const store of n.body?.nodes ?? [n]) {
+  for (const [entry, g] of graphs) if (ofImages.has(entry)) for (const n of g.nodes) for (const store of n.body?.nodes ?? [n]) {
     if (store.op !== 'store') continue;
     const name = String(store.attrs['state']), kinds = ofVision.get(name) ?? new Set();
     for (const k of store.inputs[1]!.type.rows!.kinds) kinds.add(k);

@@ -9,7 +9,7 @@ import { sequenceKind } from '../ir/rows.ts';
 import { elements } from '../ir/types.ts';
 import { isPerImage } from './pairs.ts';
 import type { Storage } from './storage.ts';
-import { bitsOf } from './storage.ts';
+import { bitsOf, formatted } from './storage.ts';
 import { tiles } from './work.ts';
 
 /** Bytes. Keys and values that are read from a state, and written into one, count with the activations. */
@@ -25,7 +25,8 @@ export const movedBytes = (t: Traffic): Poly => t.weights.add(t.read).add(t.writ
 
 /** A number of elements of a value in bytes. A tower's rows are those of one picture. */
 function inBytes(count: Poly, x: Node, storage: Storage | undefined): Poly {
-  const size = bitsOf(x, storage) % 8 ? count.mul(bitsOf(x, storage)).div(8) : count.mul(bitsOf(x, storage) / 8);
+  const own = formatted(x);
+  const size = own ? count.mul(own.bytes).div(own.elements) : bitsOf(x, storage) % 8 ? count.mul(bitsOf(x, storage)).div(8) : count.mul(bitsOf(x, storage) / 8);
   return isPerImage(x.type.rows) ? size.mul(tiles) : size;
 }
 
@@ -63,7 +64,7 @@ export function trafficInside(n: Node, storage?: Storage): Map<Node, Traffic> {
       const moved = inBytes(reads[i]!, n.inputs[k]!, storage);
       if (n.inputs[k]!.op === 'weight') weights = weights.add(moved); else read = read.add(moved);
     });
-    return [m, { weights, read, written: results.includes(m) ? inBytes(writes, m, storage) : Poly.zero }];
+    return [m, { weights, read, written: results.includes(m) ? inBytes(writes, m.op === 'store' ? n.inputs[params.indexOf(m.inputs[0]!)]! : m, storage) : Poly.zero }];
   }));
 }
 

@@ -44,8 +44,9 @@ export class GraphBuilder implements GraphHead {
   weight(name: string, type: TensorType, attrs: Attrs = {}): Node {
     return this.leaf(this.weights, { op: 'weight', inputs: [], attrs: { ...attrs, name }, type, path: name });
   }
-  state(name: string, type: TensorType): Node {
-    return this.leaf(this.states, { op: 'state', inputs: [], attrs: { name }, type, path: '' });
+  /** `attrs`: how its rows are held (`format`), where that is settled. */
+  state(name: string, type: TensorType, attrs: Attrs = {}): Node {
+    return this.leaf(this.states, { op: 'state', inputs: [], attrs: { ...attrs, name }, type, path: '' });
   }
   /** Adds the same leaf again only if its type agrees; two uses of one weight (tied embeddings) share the leaf. */
   leaf(map: Map<string, Node>, node: Node): Node {

@@ -23,7 +23,7 @@ export type DeclarationSyntax =
   | { readonly is: 'mask'; readonly name: IToken; readonly sequence: IToken; readonly text: IToken; readonly pairs: readonly PairSyntax[]; readonly place: PlaceSyntax | undefined }
   | { readonly is: 'input'; readonly name: IToken; readonly type: TypeSyntax; readonly time: IToken }
   | { readonly is: 'weight'; readonly name: IToken; readonly type: TypeSyntax; readonly attrs: readonly EntrySyntax[] }
-  | { readonly is: 'state'; readonly name: IToken; readonly type: TypeSyntax };
+  | { readonly is: 'state'; readonly name: IToken; readonly type: TypeSyntax; readonly attrs: readonly EntrySyntax[] };
 export interface GraphSyntax {
   readonly name: IToken; readonly declarations: readonly DeclarationSyntax[]; readonly nodes: readonly NodeSyntax[];
   readonly outputs: readonly { readonly name: IToken; readonly value: OperandSyntax }[];
@@ -234,7 +234,7 @@ class GraphParser extends EmbeddedActionsParser {
         return { is: 'input', name, type: of, time: this.CONSUME(t.Name) };
       } },
       { ALT: () => { this.CONSUME(t.Weight); const name = this.CONSUME(t.Text); this.CONSUME2(t.Colon); const of = this.SUBRULE2(type); return { is: 'weight', name, type: of, attrs: this.OPTION(() => this.SUBRULE(record)) ?? [] }; } },
-      { ALT: () => { this.CONSUME(t.State); const name = this.CONSUME2(t.Text); this.CONSUME3(t.Colon); return { is: 'state', name, type: this.SUBRULE3(type) }; } },
+      { ALT: () => { this.CONSUME(t.State); const name = this.CONSUME2(t.Text); this.CONSUME3(t.Colon); const of = this.SUBRULE3(type); return { is: 'state', name, type: of, attrs: this.OPTION2(() => this.SUBRULE2(record)) ?? [] }; } },
     ]));
 
     const graph = rule('graph', (): GraphSyntax => {

@@ -154,7 +154,7 @@ class Reader {
     if (d.is === 'input') {
       if (!(times as readonly string[]).includes(d.time.image)) this.fail(d.time, `'${d.time.image}' is no time at which an input is known.${suggest(d.time.image, times, 'The times are')}`);
       this.tokenOf.set(b.input(name, type, d.time.image as Time), d.name);
-    } else this.tokenOf.set(d.is === 'weight' ? b.weight(name, type, this.attrs(d.attrs)) : b.state(name, type), d.name);
+    } else this.tokenOf.set(b[d.is](name, type, this.attrs(d.attrs)), d.name);
   }
 
   private type(b: GraphBuilder, s: TypeSyntax): TensorType {

@@ -47,7 +47,7 @@ export function printGraph(g: Graph, options: PrintOptions = {}): string {
     ...[...g.masks.values()].map((m) => printMask(m) + printPosition(m, options)),
     ...[...g.inputs.values()].map((n) => `input ${printName(leafName(n))}: ${printType(n.type)} at ${String(n.attrs['time'])}`),
     ...[...g.weights.values()].map((n) => `weight ${JSON.stringify(leafName(n))}: ${printType(n.type)}${printLeafAttrs(n)}`),
-    ...[...g.states.values()].map((n) => `state ${JSON.stringify(leafName(n))}: ${printType(n.type)}`),
+    ...[...g.states.values()].map((n) => `state ${JSON.stringify(leafName(n))}: ${printType(n.type)}${printLeafAttrs(n)}`),
   ];
   const scope = new Scope(g.nodes, options.names === 'paths' ? pathNames(g) : numberNames(''));
   const lines = [...g.nodes.flatMap((n) => printNode(n, scope, options)), ...printReturn(g, scope)];

@@ -17,6 +17,7 @@ import { describeNode } from './print.ts';
 import type { RowSet } from './rows.ts';
 import { maskKind } from './rows.ts';
 import { suggest } from './spelling.ts';
+import { asHeld, stateFormatOf } from './state-format.ts';
 import { printType, rowElements } from './types.ts';
 
 export interface StepOptions {
@@ -85,7 +86,8 @@ class Step implements EvalContext {
   }
   store(state: string, x: Tensor): Tensor {
     const n = this.g.states.get(state)!;
-    this.around.write(n, finish(n, x), this.around.tokens(x.type.rows!));
+    const given = finish(n, x), data = given.data as Float32Array;
+    this.around.write(n, { ...given, data: asHeld(stateFormatOf(n), data, rowElements(n.type)) }, this.around.tokens(x.type.rows!));
     return this.stateOf(n);
   }
   run(body: Body, inputs: readonly Tensor[]): Tensor[] {

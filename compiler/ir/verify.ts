@@ -15,6 +15,7 @@ import { maskKinds, printRows } from './rows.ts';
 import { suggest } from './spelling.ts';
 import type { TensorType } from './types.ts';
 import { dtypes, printType, rowElements, sameType } from './types.ts';
+import { parseStateFormat, stateFormats } from './state-format.ts';
 import { parseWeightFormat, weightFormats } from './weight-format.ts';
 
 /** One thing that is wrong; a full sentence, and the node that it is about. */
@@ -121,12 +122,26 @@ function* leafProblems(g: Graph): Generator<Problem> {
       if (op === 'weight' && n.type.rows) yield { node: n, message: `a weight has no rows, but this one is ${printType(n.type)}.` };
       if (op === 'weight') yield* storageProblems(n);
       if (op === 'state' && (!n.type.rows?.context || n.type.rows.last)) yield { node: n, message: `a state holds all rows of the context, such as f32[text.context, 64], but this one is ${printType(n.type)}.` };
+      if (op === 'state') yield* holdingProblems(n);
     }
 }
 
+function* otherAttributes(n: Node): Generator<Problem> {
+  const other = Object.keys(n.attrs).find((a) => a !== 'name' && a !== 'format');
+  if (other !== undefined) yield { node: n, message: `a ${n.op} has no attribute '${other}'; it may have 'format'.` };
+}
+
+function* holdingProblems(n: Node): Generator<Problem> {
+  const { format } = n.attrs, known = format === undefined ? undefined : parseStateFormat(String(format));
+  yield* otherAttributes(n);
+  if (format !== undefined && !known) yield { node: n, message: `'${String(format)}' is no format of a state; the formats are ${stateFormats}.` };
+  else if (known && n.type.dtype !== 'f32') yield { node: n, message: `a format says how f32 rows are held, and this state is ${printType(n.type)}.` };
+  else if (known?.kind === 'int8' && rowElements(n.type) % known.heads) yield { node: n, message: `rows of ${printType(n.type)} do not split into ${known.heads} heads, as its format says.` };
+}
+
 function* storageProblems(n: Node): Generator<Problem> {
-  const other = Object.keys(n.attrs).find((a) => a !== 'name' && a !== 'format'), { format } = n.attrs;
-  if (other !== undefined) yield { node: n, message: `a weight has no attribute '${other}'; it may have 'format'.` };
+  const { format } = n.attrs;
+  yield* otherAttributes(n);
   if (format === undefined) return;
   if (typeof format !== 'string' || !parseWeightFormat(format)) yield { node: n, message: `'${String(format)}' is no format of a weight; the formats are ${weightFormats}.` };
   else if (n.type.dims.length < 2) yield { node: n, message: `a vector has no format of its own, and this one is ${printType(n.type)}.` };

@@ -3,6 +3,8 @@ import { Poly } from '../ir/poly.ts';
 import type { AttentionWork } from './attention.ts';
 import { activeSplits, recordElements } from './attention.ts';
 import type { MaskFacts } from './attention-mask.ts';
+import type { HeadRows } from './attention-rows.ts';
+import { declareHeadRows } from './attention-rows.ts';
 import { maskFacts } from './attention-mask.ts';
 import type { Lanes, ViewAccess } from './printer.ts';
 import { Memory, range, vecType } from './printer.ts';
@@ -19,8 +21,8 @@ export interface TileContext extends AttentionWork {
   readonly w: Lanes;
   readonly type: string;
   readonly q: ViewAccess;
-  readonly k: ViewAccess;
-  readonly v: ViewAccess;
+  readonly k: HeadRows;
+  readonly v: HeadRows;
   /** Results, unless they always go through `scratch`. */
   readonly out: ViewAccess | undefined;
   readonly scratch: ViewAccess | undefined;
@@ -36,8 +38,6 @@ export interface TileContext extends AttentionWork {
   key(j: number): string;
   /** Place of a score. */
   score(key: string, row: string): string;
-  /** Vector `i` after element `at`. */
-  load(from: ViewAccess, at: string, i: string): string;
   /** The invocation's channel vector `c`, in range. */
   channel(c: number): string;
   /** Statements that run only where the channel vector is one of the head's. */
@@ -55,7 +55,7 @@ export function tileContext(work: AttentionWork): TileContext {
   const split = schedule.splits > 1, fixedSplits = !split ? 1 : shape.queryRows === undefined ? undefined : activeSplits(work, shape.queryRows);
   // Every access is declared before the first is printed. Spans say which rows of keys and values are read.
   const q = memory.view('q', spec.q, w);
-  const k = memory.view('k', { ...spec.k, regions: undefined }, w), v = memory.view('v', { ...spec.v, regions: undefined }, w);
+  const k = declareHeadRows(memory, 'k', { ...spec.k, regions: undefined }, spec.headDim, w), v = declareHeadRows(memory, 'v', { ...spec.v, regions: undefined }, spec.valueDim, w);
   const out = fixedSplits === undefined || fixedSplits === 1 ? memory.view('out', spec.out, w, { width: spec.heads * spec.valueDim }) : undefined;
   const scratch = fixedSplits === 1 ? undefined : memory.view('scratch', spec.scratch!, w, { width: recordElements(shape) });
   const everyChannel = tile.valueVectors % tile.channelLanes === 0, hpg = tile.headsPerGroup;
@@ -67,7 +67,6 @@ export function tileContext(work: AttentionWork): TileContext {
     row: (r) => (schedule.rowGroups === 1 ? (typeof r === 'number' ? `${r}u` : r) : `row0 + ${typeof r === 'number' ? `${r}u` : r}`),
     key: (j) => (j ? `lane + ${j * schedule.lanes}u` : 'lane'),
     score: (key, row) => `probability[(${key}) * ${tile.pitch}u + ${row}]`,
-    load: (from, at, i) => from.load(`${at} + ${w > 1 ? `(${i}) * ${w}u` : i}`, w),
     channel: (c) => (everyChannel ? channel(c) : `min(${channel(c)}, ${tile.valueVectors - 1}u)`),
     guarded: (c, statements) => (everyChannel || (c + 1) * tile.channelLanes <= tile.valueVectors ? statements.join(' ') : `if (${channel(c)} < ${tile.valueVectors}u) { ${statements.join(' ')} }`),
     headEnd: schedule.rolled ? 'head_end' : `${tile.headVectors}u`,

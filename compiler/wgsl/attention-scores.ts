@@ -26,25 +26,25 @@ function products({ tile, w, rows, keys, row }: TileContext, key: (j: number) =>
 
 /** Keys are read where they lie. Beyond the end of the block the last key stands in; nobody reads its scores. */
 function directProducts(x: TileContext): string {
-  const { spec, k, keys } = x;
+  const { k, keys } = x;
   return `      workgroupBarrier();
-      ${keys.map((j) => `let key${j} = ${k.element(`(slot + begin + min(${x.key(j)}, n - 1u))`, `kv_head * ${spec.headDim}u`)};`).join('\n      ')}
+      ${keys.map((j) => `let key${j} = ${k.start(`(slot + begin + min(${x.key(j)}, n - 1u))`, 'kv_head')};`).join('\n      ')}
       for (var e = 0u; e < ${x.headEnd}; e++) {
-        ${products(x, (j) => x.load(k, `key${j}`, 'e'), 'e')}
+        ${products(x, (j) => k.load(`key${j}`, 'e'), 'e')}
       }`;
 }
 
 /** Keys come into workgroup memory, some vectors of all heads at a time. */
 function stagedProducts(x: TileContext): string {
-  const { spec, tile, k, schedule } = x, { keyChunk, headVectors } = tile;
+  const { tile, k, schedule } = x, { keyChunk, headVectors } = tile;
   const chunk = schedule.rolled || headVectors % keyChunk ? `min(${keyChunk}u, ${x.headEnd} - e0)` : `${keyChunk}u`;
   return `      for (var e0 = 0u; e0 < ${headVectors}u; e0 += ${keyChunk}u) {
         workgroupBarrier();
         for (var i = t; i < ${tile.keys * keyChunk}u; i += ${tile.invocations}u) {
           let key = i / ${keyChunk}u;
           let e = i % ${keyChunk}u;
-          let start = ${k.element('(slot + begin + min(key, n - 1u))', `kv_head * ${spec.headDim}u`)};
-          staging[key * ${keyChunk + 1}u + e] = ${x.load(k, 'start', `min(e0 + e, ${headVectors - 1}u)`)};
+          let start = ${k.start('(slot + begin + min(key, n - 1u))', 'kv_head')};
+          staging[key * ${keyChunk + 1}u + e] = ${k.load('start', `min(e0 + e, ${headVectors - 1}u)`)};
         }
         workgroupBarrier();
         let chunk = ${chunk};

@@ -7,8 +7,8 @@ export const noSums = (x: TileContext): string => each(x, (r, c) => `var o${r}_$
 
 /** Adds the values of one key block, weighted. */
 export function values(x: TileContext): string {
-  const { spec, schedule, tile, v } = x, groups = schedule.valueGroups, width = tile.valueVectors;
-  const firstKey = groups === 1 ? '0u' : 'value_group', column = `kv_head * ${spec.valueDim}u`;
+  const { schedule, tile, v } = x, groups = schedule.valueGroups, width = tile.valueVectors;
+  const firstKey = groups === 1 ? '0u' : 'value_group';
   const add = (value: (c: number) => string, key: string): string => [
     ...x.channels.map((c) => `let v${c} = ${value(c)};`),
     ...x.rows.map((r) => `{ let p = ${x.score(key, x.row(r))}; ${x.channels.map((c) => `o${r}_${c} += p * v${c};`).join(' ')} }`),
@@ -17,8 +17,8 @@ export function values(x: TileContext): string {
   if (!schedule.staged) return `
       ${corrected}
       for (var j = ${firstKey}; j < n; j += ${groups}u) {
-          let start = ${v.element('(value_slot + begin + j)', column)};
-          ${add((c) => x.load(v, 'start', x.channel(c)), 'j')}
+          let start = ${v.start('(value_slot + begin + j)', 'kv_head')};
+          ${add((c) => v.load('start', x.channel(c)), 'j')}
       }`;
   return `
       ${corrected}
@@ -26,8 +26,8 @@ export function values(x: TileContext): string {
         let here = min(${tile.valueChunk}u, n - j0);
         workgroupBarrier();
         for (var i = t; i < here * ${width}u; i += ${tile.invocations}u) {
-          let start = ${v.element(`(value_slot + begin + j0 + i / ${width}u)`, column)};
-          staging[i] = ${x.load(v, 'start', `i % ${width}u`)};
+          let start = ${v.start(`(value_slot + begin + j0 + i / ${width}u)`, 'kv_head')};
+          staging[i] = ${v.load('start', `i % ${width}u`)};
         }
         workgroupBarrier();
         for (var j = ${firstKey}; j < here; j += ${groups}u) {

@@ -40,6 +40,10 @@ export const cases: Readonly<Record<string, CaseOptions>> = {
   'packed f16': { mask: causal, parts: middle, heads: 4, kvHeads: 2, headDim: 32, storage: { q: 'f16x2', kv: 'f16x2', out: 'f16x2' } },
   'packed f16 keys, heads of 14': { mask: composite, parts: middle, heads: 4, kvHeads: 2, headDim: 14, queryKinds: ['text'], storage: { kv: 'f16x2' } },
   'packed f16, heads of 11': { mask: causal, parts: [text(21)], heads: 2, headDim: 11, queryKinds: ['text'], storage: { q: 'f16x2', kv: 'f16x2', out: 'f16x2' } },
+  'int8': { mask: causal, parts: middle, heads: 6, kvHeads: 3, headDim: 32, storage: { kv: 'int8' } },
+  'int8, heads of 14': { mask: composite, parts: middle, heads: 4, kvHeads: 2, headDim: 14, queryKinds: ['text'], storage: { kv: 'int8' } },
+  'int8, heads of 11, values of 8': { mask: causal, parts: [text(21)], heads: 2, headDim: 11, valueDim: 8, storage: { kv: 'int8' } },
+  'int8, decode': { mask: causal, parts: [text(3, 3), visual(40, 40), text(12, 11)], heads: 6, kvHeads: 2, headDim: 64, queryKinds: ['text'], constantRows: true, storage: { kv: 'int8' } },
   'f16': { mask: causal, parts: middle, heads: 4, kvHeads: 2, headDim: 32, storage: { q: 'f16', kv: 'f16', out: 'f16' } },
   'f16 keys, heads of 11': { mask: causal, parts: [text(33)], heads: 2, headDim: 11, queryKinds: ['text'], storage: { kv: 'f16' } },
 };
@@ -47,7 +51,7 @@ export const cases: Readonly<Record<string, CaseOptions>> = {
 /** How far a result may be off: f32 sums of values up to 1, and the rounding of stored results. */
 export const tolerance = (o: CaseOptions): number => (o.storage?.out && o.storage.out !== 'f32' ? 1e-3 : 4e-6);
 
-const base: AttentionSchedule = { rowGroups: 1, lanes: 8, rowsPerThread: 4, keysPerThread: 2, valueGroups: 1, staged: 0, rolled: true, mergeHeads: false, splits: 1, splitRows: 0 };
+const base: AttentionSchedule = { family: 'attention', rowGroups: 1, lanes: 8, rowsPerThread: 4, keysPerThread: 2, valueGroups: 1, staged: 0, rolled: true, mergeHeads: false, splits: 1, splitRows: 0 };
 /** Schedules off the beaten track: odd tiles, several groups of every sort, split keys. */
 export const oddSchedules: Readonly<Record<string, AttentionSchedule>> = {
   'tiny tile': { ...base, lanes: 3, rowsPerThread: 2, keysPerThread: 1 },

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { printMaskExpr } from '../../compiler/ir/mask/index.ts';
-import { attentionSchedules } from '../../compiler/schedule/attention-schedule.ts';
+import { attentionSpace } from '../../compiler/schedule/attention-schedule.ts';
+import { leastFacts } from '../../compiler/schedule/device-facts.ts';
 import { attentionShape } from '../../compiler/wgsl/attention.ts';
 import type { AdapterPreference, FoundAdapter } from '../../runtime/node-adapter.ts';
 import { findAdapter } from '../../runtime/node-adapter.ts';
@@ -10,7 +11,7 @@ import { likelyMask } from './random-masks.ts';
 import { cases, oddSchedules, tolerance } from './attention-cases.ts';
 import { attentionCase, defaultOf, worstError } from './attention.ts';
 
-const compiledForGpus = new Set(['causal, heads of 11', 'composite, image in the past', 'relative, halves', 'decode, grouped heads', 'decode, single head of 128', 'decode, relative', 'packed f16', 'f16']);
+const compiledForGpus = new Set(['causal, heads of 11', 'composite, image in the past', 'relative, halves', 'decode, grouped heads', 'decode, single head of 128', 'decode, relative', 'packed f16', 'int8', 'int8, decode', 'f16']);
 
 /** The attention kernels against the reference on one adapter. A process can use one kind of adapter: one file for each. */
 export function attentionSuite(prefer: AdapterPreference): void {
@@ -41,10 +42,10 @@ export function attentionSuite(prefer: AdapterPreference): void {
   test('random masks, layouts and schedules', async () => {
     const part = fc.record({ kind: fc.constantFrom('visual' as const, 'text' as const), length: fc.integer({ min: 0, max: 25 }) });
     const parts = fc.array(part, { minLength: 1, maxLength: 5 }).map((list) => list.filter((p, i) => p.kind === 'visual' || list[i - 1]?.kind !== 'text'));
-    const sizes = fc.record({ kvHeads: fc.integer({ min: 1, max: 2 }), group: fc.integer({ min: 1, max: 3 }), headDim: fc.constantFrom(8, 10, 11, 24), seed: fc.nat() });
-    await fc.assert(fc.asyncProperty(likelyMask, parts, sizes, fc.nat(), async (mask, list, { kvHeads, group, headDim, seed }, pick) => {
-      const c = attentionCase({ mask: printMaskExpr(mask), parts: list, kvHeads, heads: kvHeads * group, headDim, seed, unproven: seed % 3 === 0 });
-      const space = attentionSchedules(attentionShape(c.spec)).filter((s) => s.rowsPerThread * s.keysPerThread <= 16);
+    const sizes = fc.record({ kvHeads: fc.integer({ min: 1, max: 2 }), group: fc.integer({ min: 1, max: 3 }), headDim: fc.constantFrom(8, 10, 11, 24), kv: fc.constantFrom('f32' as const, 'f16x2' as const, 'int8' as const), seed: fc.nat() });
+    await fc.assert(fc.asyncProperty(likelyMask, parts, sizes, fc.nat(), async (mask, list, { kvHeads, group, headDim, kv, seed }, pick) => {
+      const c = attentionCase({ mask: printMaskExpr(mask), parts: list, kvHeads, heads: kvHeads * group, headDim, seed, unproven: seed % 3 === 0, storage: { kv } });
+      const space = attentionSpace(attentionShape(c.spec), leastFacts('gpu')).filter((s) => s.rowsPerThread * s.keysPerThread <= 16);
       expect(await worstError(opened.device, c, space[pick % space.length]!)).toBeLessThan(4e-6);
     }), { numRuns: 8, endOnFailure: true });
   });

@@ -1,6 +1,8 @@
 /** Attention cases on concrete layouts: random data, what the kernels are given, and a plain reference. */
-import { defaultAttentionSchedule } from '../../compiler/schedule/attention-schedule.ts';
-import type { AttentionLimits, AttentionSchedule, DeviceClass } from '../../compiler/schedule/attention-schedule.ts';
+import { attentionDefault } from '../../compiler/schedule/attention-schedule.ts';
+import type { AttentionSchedule } from '../../compiler/schedule/attention-schedule.ts';
+import type { DeviceClass, DeviceFacts } from '../../compiler/schedule/device-facts.ts';
+import { leastFacts } from '../../compiler/schedule/device-facts.ts';
 import type { MaskDecl, PairClass } from '../../compiler/ir/graph.ts';
 import { classTable, parseMaskExpr, predicate } from '../../compiler/ir/mask/index.ts';
 import type { Token } from '../../compiler/ir/mask/index.ts';
@@ -8,11 +10,14 @@ import { Poly } from '../../compiler/ir/poly.ts';
 import type { Sequence } from '../../compiler/ir/rows.ts';
 import { attentionKernels, attentionScratch, attentionShape } from '../../compiler/wgsl/attention.ts';
 import type { AttentionSpec } from '../../compiler/wgsl/attention.ts';
-import type { Storage } from '../../compiler/wgsl/kernel.ts';
+import type { Int8Heads } from '../../compiler/ir/state-format.ts';
+import { asHeld } from '../../compiler/ir/state-format.ts';
+import type { HeldView, Storage } from '../../compiler/wgsl/kernel.ts';
 import { spanData } from '../../runtime/context.ts';
 import type { Segment } from '../../runtime/context.ts';
 import type { BufferData, RunResult } from './gpu.ts';
 import { fromHalves, runKernels, toHalves } from './gpu.ts';
+import { heldRows } from './held-rows.ts';
 
 /** A run of text or one image, in the order of the prompt; `past` rows of it belong to earlier steps. */
 export interface Part { readonly kind: 'visual' | 'text'; readonly length: number; readonly past?: number }
@@ -27,7 +32,7 @@ export interface CaseOptions {
   readonly queryKinds?: readonly ('visual' | 'text')[];
   readonly keyKinds?: readonly ('visual' | 'text')[];
   readonly relative?: 'interleaved' | 'halves';
-  readonly storage?: { readonly q?: Storage; readonly kv?: Storage; readonly out?: Storage };
+  readonly storage?: { readonly q?: Storage; readonly kv?: Storage | 'int8'; readonly out?: Storage };
   /** Keys and values in one binding, side by side in each row. */
   readonly shared?: boolean;
   /** Keys and values are no states, but lie densely, kind after kind. */
@@ -106,14 +111,15 @@ export function attentionCase(o: CaseOptions): Case {
   });
 
   const rowsOf = (names: readonly string[]): Poly => Poly.sum(sequence.kinds.filter((k) => names.includes(k.name)).map((k) => k.count));
-  const view = (binding: string, s: Storage, stride: number, offset = 0, column = 0) => ({ binding, storage: s, stride, offset: Poly.of(offset), column });
+  const view = <S extends HeldView['storage']>(binding: string, s: S, stride: number, offset = 0, column = 0) => ({ binding, storage: s, stride, offset: Poly.of(offset), column });
+  const heads8: Int8Heads = { kind: 'int8', heads: kvHeads }, held = storage.kv === 'int8' ? heads8 : storage.kv;
   const kStride = kvHeads * d, vStride = kvHeads * dv;
   const denseShift = { visual: Poly.of(-2), text: Poly.dim('V').sub(capacity.visual) };
   const spec: AttentionSpec = {
     heads, kvHeads, headDim: d, valueDim: dv, scale: 1 / Math.sqrt(d),
     q: view('q', storage.q, heads * d, 1),
-    k: o.shared ? view('kv', storage.kv, kStride + vStride) : view('k', storage.kv, kStride),
-    v: o.shared ? view('kv', storage.kv, kStride + vStride, 0, kStride) : view('v', storage.kv, vStride),
+    k: o.shared ? view('kv', held, kStride + vStride) : view('k', held, kStride),
+    v: o.shared ? view('kv', held, kStride + vStride, 0, kStride) : view('v', held, vStride),
     out: view('out', storage.out, heads * dv, 1),
     qRows: o.constantRows ? Poly.of(queries.length) : rowsOf(queryKinds), qRowData: queryKinds.includes('visual') ? Poly.zero : Poly.dim('V'),
     rows: 'rows', spans: 'spans', sequence, mask, queryKinds, keyKinds,
@@ -128,15 +134,17 @@ export function attentionCase(o: CaseOptions): Case {
       both.set(kData.subarray(s * kStride, (s + 1) * kStride), s * (kStride + vStride));
       both.set(vData.subarray(s * vStride, (s + 1) * vStride), s * (kStride + vStride) + kStride);
     }
-    kv['kv'] = stored(both, storage.kv);
-  } else Object.assign(kv, { k: stored(kData, storage.kv), v: stored(vData, storage.kv) });
+    kv['kv'] = stored(both, storage.kv as Storage);
+  } else if (storage.kv === 'int8') Object.assign(kv, { k: heldRows(heads8, kData, kStride), v: heldRows(heads8, vData, vStride) });
+  else Object.assign(kv, { k: stored(kData, storage.kv), v: stored(vData, storage.kv) });
   const buffers: Record<string, BufferData> = {
     q: stored(qData, storage.q), ...kv, out: stored(new Float32Array((queries.length + 2) * heads * dv).fill(7), storage.out),
     rows: rows.length ? rows : new Int32Array(4), spans: spans.length ? spans : new Int32Array(8), angles,
   };
   const dims = { ...fresh, CV: 0, CT: 0, spans_tokens: segments.length };
 
-  const [Q, K, V] = [rounded(qData, storage.q), rounded(kData, storage.kv), rounded(vData, storage.kv)];
+  const ofCache = (x: Float32Array, width: number): Float32Array => (storage.kv === 'int8' ? asHeld(heads8, x, width) : rounded(x, storage.kv));
+  const [Q, K, V] = [rounded(qData, storage.q), ofCache(kData, kStride), ofCache(vData, vStride)];
   const allows = predicate(expr), expected = new Float32Array(queries.length * heads * dv);
   const keys = tokens.filter((t) => keyKinds.includes(t.kind as 'visual'));
   queries.forEach((qt, i) => {
@@ -177,13 +185,13 @@ export function withScratch(c: Case, schedule: AttentionSchedule): { spec: Atten
   return { spec: { ...c.spec, scratch: { binding: 'scratch', storage: 'f32', stride: 4, offset: Poly.zero } }, buffers: { ...c.buffers, scratch: new Float32Array(n) } };
 }
 
-export const kernelsOf = (c: Case, schedule: AttentionSchedule, limits?: AttentionLimits) =>
-  attentionKernels(withScratch(c, schedule).spec, schedule, { dims: c.dimsOrder, features: new Set(c.features) }, limits);
-export const defaultOf = (c: Case, device: DeviceClass): AttentionSchedule => defaultAttentionSchedule(attentionShape(c.spec), device);
+export const kernelsOf = (c: Case, schedule: AttentionSchedule, facts?: DeviceFacts) =>
+  attentionKernels(withScratch(c, schedule).spec, schedule, { dims: c.dimsOrder, features: new Set(c.features) }, facts);
+export const defaultOf = (c: Case, device: DeviceClass): AttentionSchedule => attentionDefault(attentionShape(c.spec), leastFacts(device));
 
 /** Largest absolute difference between the kernels' result and the reference; rows around the result must stay untouched. */
-export async function worstError(device: GPUDevice, c: Case, schedule: AttentionSchedule): Promise<number> {
-  const { outputs } = await runAttention(device, c, schedule);
+export async function worstError(device: GPUDevice, c: Case, schedule: AttentionSchedule, facts?: DeviceFacts): Promise<number> {
+  const { outputs } = await runAttention(device, c, schedule, 1, facts);
   const out = decoded(outputs['out']!, c.spec.out.storage), w = c.spec.heads * c.spec.valueDim;
   for (const i of [0, w - 1, w + c.expected.length, 2 * w + c.expected.length - 1]) if (out[i] !== 7) throw new Error(`Element ${i} is ${out[i]}, outside of the ${c.expected.length / w} rows that the kernel is to write.`);
   let worst = 0;
@@ -191,5 +199,5 @@ export async function worstError(device: GPUDevice, c: Case, schedule: Attention
   return worst;
 }
 
-export const runAttention = (device: GPUDevice, c: Case, schedule: AttentionSchedule, repeat = 1): Promise<RunResult> =>
-  runKernels(device, kernelsOf(c, schedule), { buffers: withScratch(c, schedule).buffers, dims: c.dims, dimsOrder: c.dimsOrder, repeat });
+export const runAttention = (device: GPUDevice, c: Case, schedule: AttentionSchedule, repeat = 1, facts?: DeviceFacts): Promise<RunResult> =>
+  runKernels(device, kernelsOf(c, schedule, facts), { buffers: withScratch(c, schedule).buffers, dims: c.dims, dimsOrder: c.dimsOrder, repeat });

@@ -63,6 +63,7 @@ test('a stop string ends the text wherever the pieces are cut', () => {
 function countingModel(words: number, failure?: Error): ServedModel & { given: number } {
   const model = {
     given: 0,
+    timings: { first: 3, vision: 1, prefill: 2, decode: 4, tokens: 5 },
     bundle: { manifest: { model: { name: 'org/counter', type: 'test', variant: 'self' }, stopTokens: [99] } },
     items: () => [1, 2, 3],
     image: () => Promise.reject(new Error('unused')),

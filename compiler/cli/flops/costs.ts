@@ -16,6 +16,8 @@ import type { Roofline } from '../../cost/roofline.ts';
 import { rooflineTime } from '../../cost/roofline.ts';
 import { settled } from '../../cost/settle.ts';
 import { UserError } from '../../ir/errors.ts';
+import { bundledWeights } from '../../compile.ts';
+import type { StorageOptions } from '../../entries.ts';
 import type { Graph } from '../../ir/graph.ts';
 import { Poly } from '../../ir/poly.ts';
 import type { Program } from '../../ir/program.ts';
@@ -32,6 +34,10 @@ export interface Asked {
   readonly convention: Convention;
   readonly by: By;
   readonly memory: MemoryRule;
+  /** How weights, keys and values are stored. */
+  readonly stored: StorageOptions;
+  /** Work out what the weights take in a bundle, which takes as long as compiling. */
+  readonly measured?: boolean;
   readonly device?: { readonly profile: DeviceProfile; readonly math: MathType };
 }
 
@@ -57,6 +63,8 @@ export interface VariantCost {
   /** Seconds by the groups of the table; by op, of kernels, which run several ops at once. */
   readonly times?: ReadonlyMap<string, number>;
   readonly need?: MemoryNeed;
+  /** Bytes of the weights in a bundle, where they were asked for and the model can be compiled. */
+  readonly bundle?: bigint;
   /** Why the model has no entry points, where it has none: its cost is then that of one pass over the prompt. */
   readonly unstaged?: string;
 }
@@ -64,7 +72,7 @@ export interface VariantCost {
 export function variantCost(name: string, model: Graph, asked: Asked): VariantCost {
   const { sizes, convention, by, memory, device } = asked, generate = sizes.generate ?? 0;
   const formula = costFormula(model, convention), prompt = programCost(program([formula.graph]), formula.convention);
-  const compiled = compiledOf(model), kernels = programCost(compiled.program, conventions['exact']!, { memory });
+  const compiled = compiledOf(model, asked.stored, by === 'entry'), kernels = programCost(compiled.program, conventions['exact']!, { memory });
   const wantsEntries = by === 'entry' || generate > 0;
   if (wantsEntries && compiled.reason !== undefined) throw new UserError(`${name} has no entry points, so neither --by entry nor --generate can be answered: ${compiled.reason}`);
   const staged = wantsEntries ? programCost(countedProgram(model, convention), settled(convention, model)) : undefined;
@@ -78,14 +86,15 @@ export function variantCost(name: string, model: Graph, asked: Asked): VariantCo
     name, formula, cost: added(formula.at(sizes), decode, dims), ...(decode && { decode }), bytes,
     groups: groupsOf(by, ops, dims, formula.convention, kernels.ops, kernels.dims(sizes)),
     ...(roofline && { roofline, times: timesBy(by, roofline) }), ...(device && !compiled.reason && { need: memoryNeed(kernels.program, sizes, memory.storage) }),
+    ...(asked.measured && !compiled.reason && { bundle: bundledWeights(model, asked.stored) }),
     ...(compiled.reason !== undefined && { unstaged: compiled.reason }),
   };
 }
 
 /** The program as it is compiled; one of a single pass over the prompt, and the reason, where the model has no entry points. */
-function compiledOf(model: Graph): { program: Program; reason?: string } {
+function compiledOf(model: Graph, stored: StorageOptions, apart: boolean): { program: Program; reason?: string } {
   try {
-    return { program: compiledProgram(model) };
+    return { program: compiledProgram(model, stored, { apart }) };
   } catch (e) {
     if (!(e instanceof UserError)) throw e;
     return { program: fuseProgram(program([counted(model, conventions['exact']!)])), reason: e.message };

@@ -18,7 +18,7 @@ function formulasOf({ formula, decode, groups }: VariantCost, { by, convention }
 /** What the letters of some formulas stand for. */
 function legend(formulas: readonly Named[]): string {
   const dims = new Set(formulas.flatMap(([, p]) => p.variables)), open = [...dims].some((d) => d.startsWith('pairs('));
-  const said = [['V', 'visual tokens'], ['T', 'text tokens'], ['G', 'tokens decoded after the prompt'], ['tiles', 'pictures that the vision tower sees']] as const;
+  const said = [['V', 'visual tokens'], ['T', 'text tokens'], ['G', 'tokens decoded after the prompt'], ['tiles', 'pictures that the vision tower sees'], ['P', 'patches of each']] as const;
   return [
     ...said.flatMap(([d, text]) => (dims.has(d) ? [`${d}: ${text}`] : [])),
     ...(open ? ['pairs(mask:query>key): pairs of query and key that the mask admits, counted at given sizes'] : []),

@@ -34,6 +34,8 @@ export function report(head: Head, costs: readonly VariantCost[]): string {
     section(`memory needed for this conversation (${head.stored}):`, memoryRows(costs), (n) => si(n, 'B'));
     for (const c of costs) if (profile.memory !== undefined && c.need && c.need.peak > BigInt(Math.floor(profile.memory))) out.push(`${c.name} does not fit: it needs ${si(c.need.peak, 'B')}, and ${profile.name} has ${si(profile.memory, 'B')}.`);
   }
+  const inBundle = costs.filter((c) => c.bundle !== undefined);
+  if (inBundle.length) out.push(`weights in a bundle, headers of its files besides: ${inBundle.map((c) => `${c.name} ${c.bundle} bytes (${si(c.bundle!, 'B')})`).join(', ')}.`);
   for (const c of costs) if (c.unstaged !== undefined) out.push(`${c.name} is counted as one pass over the prompt, without entry points: ${c.unstaged}`);
   return `${out.join('\n\n')}\n`;
 }

@@ -1,18 +1,20 @@
 /** One chat completion on the model: pictures decoded, tokens counted, stop strings heeded. */
-import type { Model } from '../../../runtime/model.ts';
+import type { AnswerTimings, Model } from '../../../runtime/model.ts';
 import { isImage } from '../../../runtime/context.ts';
 import { decodeImage } from '../../../runtime/node-image.ts';
 import type { ChatRequest } from './chat-request.ts';
 import { StopStrings } from './stop.ts';
 
 /** What a server needs of a model. */
-export type ServedModel = Pick<Model, 'generate' | 'items' | 'image' | 'bundle'>;
+export type ServedModel = Pick<Model, 'generate' | 'items' | 'image' | 'bundle' | 'timings'>;
 
 export interface Usage { readonly prompt_tokens: number; completion_tokens: number }
 export interface Answer {
   readonly usage: Usage;
   /** Why the answer ended, once `text` has: at a stop token or string, or at the most tokens. */
   finish: 'stop' | 'length';
+  /** Milliseconds on the device by part, once `text` has ended. */
+  timings?: AnswerTimings;
   /** The answer's text, in pieces as it is generated. */
   readonly text: AsyncGenerator<string>;
 }
@@ -37,6 +39,7 @@ export async function answer(model: ServedModel, request: ChatRequest, signal: A
       if (shown) yield shown;
       if (stops.stopped || stopTokens.includes(piece.token)) { made.finish = 'stop'; break; }
     }
+    made.timings = { ...model.timings };
     const rest = stops.flush();
     if (rest) yield rest;
   }

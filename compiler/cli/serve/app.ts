@@ -7,11 +7,16 @@ import { randomUUID } from 'node:crypto';
 import { RuntimeError, reasonOf } from '../../../runtime/errors.ts';
 import type { Answer, ServedModel } from './answer.ts';
 import { answer } from './answer.ts';
+import type { Buffers } from './buffers.ts';
 import { readChatRequest } from './chat-request.ts';
 import { Metrics } from './metrics.ts';
 import { FairQueue, QueueFull } from './queue.ts';
 
 export interface ServeOptions {
+  /** What clients call the model; the bundle's own name by default. */
+  readonly name?: string;
+  /** What the device holds, for the metrics. */
+  readonly buffers?: Buffers;
   /** Largest request, bytes. */
   readonly maxBody: number;
   /** Most pictures of a request. */
@@ -26,9 +31,25 @@ export interface ServeOptions {
 
 class TooLarge extends Error {}
 
+/** How many times the largest request is read and thrown away: whoever is still sending hears why it is refused only afterwards. */
+const drained = 4;
+async function discard(body: ReadableStream<Uint8Array> | null, most: number): Promise<void> {
+  if (!body || body.locked) return;
+  const reader = body.getReader();
+  try {
+    for (let read = 0; read <= most;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      read += value.byteLength;
+    }
+  } catch { /* the client is gone */ } finally {
+    await reader.cancel().catch(() => undefined);
+  }
+}
+
 export function serveApp(model: ServedModel, options: ServeOptions): Hono {
-  const app = new Hono(), queue = new FairQueue(options.maxWaiting), metrics = new Metrics(() => queue.length);
-  const { name, type, variant } = model.bundle.manifest.model, created = Math.floor(Date.now() / 1000);
+  const app = new Hono(), queue = new FairQueue(options.maxWaiting), metrics = new Metrics(() => queue.length, options.buffers);
+  const { type, variant } = model.bundle.manifest.model, name = options.name ?? model.bundle.manifest.model.name, created = Math.floor(Date.now() / 1000);
   let lost: string | undefined;
   const known = { id: name, object: 'model', created, owned_by: 'eemllm', type, variant };
 
@@ -40,7 +61,7 @@ export function serveApp(model: ServedModel, options: ServeOptions): Hono {
     };
     if (error instanceof QueueFull) { c.header('Retry-After', '5'); return told(429, 'rate_limit_error', `${options.maxWaiting} requests wait already; try again later.`); }
     if (error instanceof RuntimeError && error.code === 'device-lost') { lost = error.message; return told(503, 'server_error', error.message, error.code); }
-    // The rest of the request is not read, so nothing else can come over this connection.
+    // The rest of the request may be unread, so nothing else can come over this connection.
     if (error instanceof TooLarge) { c.header('Connection', 'close'); return told(413, 'invalid_request_error', error.message); }
     if (error instanceof RuntimeError) return told(400, 'invalid_request_error', error.message, error.code);
     if (error instanceof DOMException && error.name === 'AbortError') return told(499, 'client_closed_request', 'The request was given up.');
@@ -58,21 +79,28 @@ export function serveApp(model: ServedModel, options: ServeOptions): Hono {
     return c.json(known);
   });
 
-  const tooLarge = (c: Context): Response => failed(c, new TooLarge(`The request is larger than ${options.maxBody} bytes, the most that this server takes. Send smaller pictures, or start it with a larger --max-body.`));
+  const tooLarge = async (c: Context): Promise<Response> => {
+    await discard(c.req.raw.body, drained * options.maxBody);
+    return failed(c, new TooLarge(`The request is larger than ${options.maxBody} bytes, the most that this server takes. Send smaller pictures, or start it with a larger --max-body.`));
+  };
   app.post('/v1/chat/completions', bodyLimit({ maxSize: options.maxBody, onError: tooLarge }), async (c) => {
     const start = performance.now(), since = (): number => (performance.now() - start) / 1000;
     // A page of another origin could send plain text without asking; JSON it may not.
     if (!/^application\/json\b/i.test(c.req.header('content-type') ?? '')) throw new RuntimeError('value', `The request's content type is '${c.req.header('content-type') ?? ''}', and application/json was expected.`);
     const body: unknown = await c.req.json().catch((e: unknown) => { throw new RuntimeError('value', `The request is no JSON: ${reasonOf(e)}.`); });
     const request = readChatRequest(body, options.maxImages);
-    const gone = new AbortController(), signal = AbortSignal.any([c.req.raw.signal, options.signal, gone.signal]);
-    const leave = await queue.enter(options.clientOf(c), signal);
+    // No AbortSignal.any: what it makes of a signal that outlives all requests is not collected in Node 20.
+    const gone = new AbortController(), { signal } = gone, goneWith = [c.req.raw.signal, options.signal], abort = (): void => gone.abort();
+    for (const s of goneWith) { if (s.aborted) abort(); else s.addEventListener('abort', abort, { once: true }); }
+    const forget = (): void => { for (const s of goneWith) s.removeEventListener('abort', abort); };
+    const turn = await queue.enter(options.clientOf(c), signal).catch((e: unknown) => { forget(); throw e; }), leave = (): void => { forget(); turn(); };
     const head = { id: `chatcmpl-${randomUUID()}`, created: Math.floor(Date.now() / 1000), model: name };
     const finished = (a: Answer): void => {
       metrics.requests.inc({ status: 200 });
       metrics.promptTokens.inc(a.usage.prompt_tokens);
       metrics.tokens.inc(a.usage.completion_tokens);
       metrics.duration.observe(since());
+      for (const part of ['vision', 'prefill', 'decode'] as const) metrics.parts.inc({ part }, (a.timings?.[part] ?? 0) / 1000);
     };
     let streaming = false;
     const usageOf = (a: Answer) => ({ ...a.usage, total_tokens: a.usage.prompt_tokens + a.usage.completion_tokens });

@@ -1,8 +1,11 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
 import sharp from 'sharp';
 import { describe, expect, test } from 'vitest';
-import { parsePreprocessor, preprocess, type RawImage } from '../../../runtime/image.ts';
+import { RuntimeError } from '../../../runtime/errors.ts';
+import { readImageHeader } from '../../../runtime/image-header.ts';
+import { parsePreprocessor, preprocess, toPixels, type RawImage } from '../../../runtime/image.ts';
 import { fileSource } from '../../../runtime/node-files.ts';
 import { decodeImage } from '../../../runtime/node-image.ts';
 import { resize } from '../../../runtime/resize.ts';
@@ -128,16 +131,69 @@ describe('pictures that cannot be used', () => {
   });
 });
 
+describe('heads of files', () => {
+  const noise = sharp(Uint8Array.from({ length: 24 * 16 * 3 }, (_, i) => (i * i * 7919) >> 3), { raw: { width: 24, height: 16, channels: 3 } });
+  const files = { png: () => noise.clone().png(), jpeg: () => noise.clone().jpeg(), 'progressive jpeg': () => noise.clone().jpeg({ progressive: true }), webp: () => noise.clone().webp(), 'lossless webp': () => noise.clone().webp({ lossless: true }) } as const;
+  const named = Object.keys(files) as (keyof typeof files)[];
+
+  test.each(named)('%s: its size, and a file cut short anywhere is told so', async (name) => {
+    const bytes = await files[name]().toBuffer();
+    expect(readImageHeader(bytes)).toMatchObject({ width: 24, height: 16, orientation: 1 });
+    for (let length = 1; length < bytes.length - 1; length++) expect(() => readImageHeader(bytes.subarray(0, length)), `${length} bytes`).toThrow(/cut short|is no PNG|size|marker|holds no picture/);
+  });
+  test('damaged files end in a sentence, never in something else', async () => {
+    const whole = await Promise.all(named.map((name) => files[name]().withMetadata({ orientation: 5 }).toBuffer()));
+    fc.assert(fc.property(fc.constantFrom(...whole), fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 6 }), (bytes, changes) => {
+      const damaged = Uint8Array.from(bytes);
+      for (const [at, value] of changes) damaged[at % damaged.length] = value;
+      try { readImageHeader(damaged); } catch (e) { expect(e).toBeInstanceOf(RuntimeError); }
+    }), { numRuns: 300 });
+  });
+  test('a bomb is refused by its head, before anything is decoded', async () => {
+    const bomb = Buffer.from(await files.png().toBuffer());
+    bomb.writeUInt32BE(60_000, 16);
+    bomb.writeUInt32BE(60_000, 20);
+    await expect(decodeImage(bomb)).rejects.toThrow(/60000 × 60000 pixels, and no edge may be longer/);
+    bomb.writeUInt32BE(12_000, 16);
+    bomb.writeUInt32BE(12_000, 20);
+    await expect(decodeImage(bomb)).rejects.toThrow(/144 million pixels, and 100 million is the limit/);
+  });
+  test('what moves, and what is another kind of file', async () => {
+    const frames = [await files.png().toBuffer(), await noise.clone().negate().png().toBuffer()], moving = sharp(frames, { join: { animated: true } });
+    await expect(decodeImage(await moving.clone().webp().toBuffer())).rejects.toThrow(/is an animation of several frames/);
+    for (const other of [await moving.clone().gif().toBuffer(), await noise.clone().tiff().toBuffer(), Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>')])
+      await expect(decodeImage(other, 'a file')).rejects.toThrow(/^a file cannot be decoded as a picture \(it is no PNG, JPEG or WebP file\)/);
+    const apng = Buffer.from(await files.png().toBuffer()), chunk = Buffer.alloc(20);
+    chunk.writeUInt32BE(8, 0);
+    chunk.write('acTL', 4);
+    chunk.writeUInt32BE(3, 8);
+    await expect(decodeImage(Buffer.concat([apng.subarray(0, 33), chunk, apng.subarray(33)]))).rejects.toThrow(/is an animation of 3 frames/);
+  });
+  test.each([1, 2, 3, 4, 5, 6, 7, 8])('orientation %i, in every format', async (orientation) => {
+    for (const name of named) {
+      const bytes = await files[name]().withMetadata({ orientation }).toBuffer(), { data, info } = await sharp(bytes).autoOrient().raw().toBuffer({ resolveWithObject: true });
+      expect(await decodeImage(bytes), name).toEqual({ width: info.width, height: info.height, data: new Uint8Array(data) });
+    }
+  });
+});
+
 describe('decoding', () => {
   const grey = Uint8Array.of(10, 20, 30, 40, 50, 60);
-  test('greyscale, 16 bits, palette and alpha become 8-bit RGB', async () => {
+  test('greyscale, 16 bits and palette become 8-bit RGB; alpha is kept, and dropped or laid over white as the processor says', async () => {
     const base = sharp(grey, { raw: { width: 3, height: 2, channels: 1 } });
     const want = [...grey].flatMap((v) => [v, v, v]);
     expect([...(await decodeImage(await base.clone().png().toBuffer())).data]).toEqual(want);
     expect([...(await decodeImage(await base.clone().toColourspace('rgb16').png().toBuffer())).data]).toEqual(want);
     expect([...(await decodeImage(await base.clone().webp({ lossless: true }).toBuffer())).data]).toEqual(want);
     const rgba = await sharp(Uint8Array.of(9, 8, 7, 0, 6, 5, 4, 255), { raw: { width: 2, height: 1, channels: 4 } }).png().toBuffer();
-    expect([...(await decodeImage(rgba)).data]).toEqual([9, 8, 7, 6, 5, 4]);
+    const decoded = await decodeImage(rgba);
+    expect([...decoded.data]).toEqual([9, 8, 7, 0, 6, 5, 4, 255]);
+    expect([...toPixels(decoded, {}).data]).toEqual([9, 8, 7, 6, 5, 4]);
+    expect([...toPixels(decoded, { overWhite: true }).data]).toEqual([255, 255, 255, 6, 5, 4]);
+    expect(['Idefics2', 'Idefics3', 'SmolVLM', 'CLIP', 'LlavaNext', 'LlavaOnevision'].map((name) => parsePreprocessor({ image_processor_type: `${name}ImageProcessor` }).overWhite ?? false)).toEqual([true, true, true, false, false, false]);
+    // Image.alpha_composite of Pillow 12.3; its integers were compared for all alphas.
+    const shades = [[0, 1], [15, 2], [120, 63], [135, 127], [200, 128], [240, 200], [30, 254]].map(([sample, alpha]) => [sample!, sample!, sample!, alpha!]);
+    expect([...toPixels({ width: 7, height: 1, data: Uint8Array.from(shades.flat()) }, { overWhite: true }).data].filter((_, i) => i % 3 === 0)).toEqual([254, 253, 222, 195, 227, 243, 31]);
     const palette = await sharp({ create: { width: 2, height: 1, channels: 3, background: { r: 255, g: 0, b: 0 } } }).png({ palette: true }).toBuffer();
     expect([...(await decodeImage(palette)).data]).toEqual([255, 0, 0, 255, 0, 0]);
   });
