@@ -71,12 +71,50 @@ export async function readText(bundle: Bundle, file: string): Promise<string | u
   return entry && new TextDecoder().decode(await readChecked(bundle, entry));
 }
 
-/** The first program of the bundle that the device can run. */
-export function chooseTarget(bundle: Bundle, features: ReadonlySet<string>, software: boolean): Target {
-  const fit = bundle.manifest.targets.find((t) => (t.device === 'any' || (t.device === 'software') === software) && t.features.every((f) => features.has(f)));
+/** What a device tells of itself besides features; a `GPUDevice` is one. */
+export interface DeviceTraits {
+  readonly limits?: Readonly<Partial<Record<string, number>>> | GPUSupportedLimits;
+  readonly adapterInfo?: Partial<GPUAdapterInfo>;
+}
+
+/**
+ * All programs of the bundle that the device can run, the closest first: those measured on this very adapter, then on one
+ * of the same vendor and architecture, then those of its class. A device of which nothing is told gets those of its class.
+ * `foreign`: then those measured on other adapters too, which it can run as well.
+ */
+export function fittingTargets({ manifest }: Bundle, features: ReadonlySet<string>, software: boolean, traits: DeviceTraits = {}, foreign = false): Target[] {
+  return manifest.targets
+    .filter((t) => (t.device === 'any' || (t.device === 'software') === software) && t.features.every((f) => features.has(f)) && meets(t.needs, traits))
+    .map((target, i) => ({ target, i, rank: closeness(target.adapter, traits.adapterInfo) }))
+    .filter(({ rank }) => rank > 0 || foreign)
+    .sort((a, b) => b.rank - a.rank || a.i - b.i)
+    .map(({ target }) => target);
+}
+
+/** The closest program of the bundle that the device can run. */
+export function chooseTarget(bundle: Bundle, features: ReadonlySet<string>, software: boolean, traits?: DeviceTraits): Target {
+  const [fit] = fittingTargets(bundle, features, software, traits);
   if (!fit) {
     const needs = bundle.manifest.targets.map((t) => `${t.name} (${[t.device, ...t.features].join(', ')})`).join('; ');
     throw new RuntimeError('device', `No program of ${bundle.label} runs on this device. The bundle has ${needs}; the device is ${software ? 'software' : 'a GPU'} with features ${[...features].join(', ') || 'none'}. Compile the bundle for this device.`);
   }
   return fit;
+}
+
+/** 3 for the adapter itself, 2 for one of its make, 1 for a program of the whole class, 0 for a program of another adapter. */
+function closeness(adapter: Target['adapter'], info: DeviceTraits['adapterInfo'] = {}): number {
+  if (!adapter) return 1;
+  const same = (key: keyof typeof adapter): boolean => adapter[key] === (info[key] ?? '');
+  if (!same('vendor') || !same('architecture')) return 0;
+  if (same('device') && same('description')) return adapter.vendor || adapter.device || adapter.description ? 3 : 0;
+  return adapter.vendor && adapter.architecture ? 2 : 0;
+}
+
+function meets(needs: Target['needs'], { limits = {}, adapterInfo: info = {} }: DeviceTraits): boolean {
+  if (!needs) return true;
+  const has = limits as Readonly<Record<string, number | undefined>>, { subgroups: s, subgroupMatrix: m = [] } = needs;
+  const configs = (info as { subgroupMatrixConfigs?: readonly { M: number; N: number; K: number; componentType: string; resultComponentType: string }[] }).subgroupMatrixConfigs ?? [];
+  return Object.entries(needs.limits ?? {}).every(([key, n]) => (has[key] ?? 0) >= n)
+    && (!s || ((info.subgroupMinSize ?? 0) >= s.min && (info.subgroupMaxSize ?? Infinity) <= s.max))
+    && m.every((want) => configs.some((c) => c.M === want.M && c.N === want.N && c.K === want.K && c.componentType === want.component && c.resultComponentType === want.result));
 }

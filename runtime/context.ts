@@ -49,12 +49,15 @@ export function rowData(sequence: SequenceDecl, rows: readonly NewRows[]): Int32
   return out;
 }
 
-/** The segments of a tower's own sequence: each kind once, positions counted through, as image 0. */
-export function towerSegments(sequence: SequenceDecl): Segment[] {
+/**
+ * The segments of a tower's own sequence: each kind once, positions counted through, as image 0. Kinds whose rows are counted by the
+ * picture have `rows` of them, by default as many as there may be.
+ */
+export function towerSegments(sequence: SequenceDecl, rows?: number): Segment[] {
   let position = 0;
   return sequence.kinds.map((k, kind) => {
-    const s: Segment = { kind, image: 0, position, slot: 0, length: k.capacity };
-    position += k.capacity;
+    const length = k.dim ? rows ?? k.capacity : k.capacity, s: Segment = { kind, image: 0, position, slot: 0, length };
+    position += length;
     return s;
   });
 }
@@ -69,8 +72,12 @@ export interface ImageInput {
   readonly rows: number;
   /** Pictures that the tower sees of it, one after the other in `data`; absent for one. */
   readonly tiles?: number;
+  /** Of a picture in its own shape, whose `data` are patches: the place of each in the tower's table of positions. */
+  readonly positions?: Int32Array;
   /** Which rows of its tiles its own are gathered from, where they are not just those of one picture. */
   readonly sources?: RowSources;
+  /** What a run before has computed of it (`Model.loadMemory`), in place of `data`: its rows of each state. */
+  readonly memory?: ReadonlyMap<string, Uint8Array>;
   /**
    * What stands for it in a prompt with so many images: text, and images in turn. Absent for an image that stands for itself.
    * Sessions take what it gives; `Model.items` asks for it.
@@ -87,4 +94,53 @@ export function checkCapacity(sequence: SequenceDecl, kind: number, rows: number
   if (rows <= k.capacity) return;
   const option = k.media ? '--max-visual' : '--max-text';
   throw new RuntimeError('limit', `The conversation needs ${rows} ${k.name} tokens, but this bundle was compiled for at most ${k.capacity}. ${k.media ? 'Use fewer or smaller images' : 'Shorten the prompt, ask for fewer tokens or start a new conversation'}, or compile with ${option} ${rows} or more.`);
+}
+
+/** What stands for a token until it is read back from the device. */
+export const unknownToken = -1;
+
+/** The conversation that a cache holds: tokens and images, and the segments that they are. */
+export class Context {
+  readonly items: PromptItem[] = [];
+  readonly segments: Segment[] = [];
+
+  /** @param text number of the kind that words are */
+  constructor(private readonly text: number) {}
+
+  /** Position of the next row. */
+  get position(): number {
+    const last = this.segments.at(-1);
+    return last ? last.position + last.length : 0;
+  }
+
+  /** Slots of a kind's region that the conversation uses, from the first on. */
+  rowsHeld(kind: number): number {
+    return this.segments.reduce((n, s) => (s.kind === kind ? Math.max(n, s.slot + s.length) : n), 0);
+  }
+
+  /** A row for one more token, noted among the new rows. */
+  appendText(fresh: NewRows[]): void {
+    const last = this.segments.at(-1), open = fresh.at(-1);
+    if (last?.kind === this.text) {
+      last.length++;
+      if (open?.segment === last) fresh[fresh.length - 1] = { ...open, count: open.count + 1 };
+      else fresh.push({ segment: last, from: last.length - 1, count: 1 });
+    } else {
+      const segment: Segment = { kind: this.text, image: -1, position: this.position, slot: this.rowsHeld(this.text), length: 1 };
+      this.segments.push(segment);
+      fresh.push({ segment, from: 0, count: 1 });
+    }
+  }
+
+  /** Shortens the conversation to its first `count` items. */
+  cut(count: number): void {
+    for (let rest = this.items.length - count; rest > 0;) {
+      const last = this.segments.at(-1)!;
+      const drop = last.kind === this.text ? Math.min(rest, last.length) : 1;
+      rest -= drop;
+      if (last.kind === this.text && last.length > drop) last.length -= drop;
+      else this.segments.pop();
+    }
+    this.items.length = Math.min(count, this.items.length);
+  }
 }

@@ -33,9 +33,18 @@ const tiling = v.variant('rule', [
   v.strictObject({
     rule: v.literal('tile_grid'), tile_size: size, do_resize: v.boolean(), longest_edge: size, do_image_splitting: v.boolean(), fake_image_token: name, global_image_token: name,
   }),
+  /** A picture in its own shape, or its quarters and the whole, each an image of its own between marks. */
+  v.strictObject({
+    rule: v.literal('native_resolution'), patch_size: size, patches_per_side: size, do_resize: v.boolean(), shortest_edge: size, longest_edge: size, do_image_splitting: v.boolean(), fake_image_token: name,
+    /** Most patches of a picture. */
+    most: size,
+  }),
 ]);
 
 const fileEntry = v.strictObject({ file, bytes: count, sha256 });
+
+/** A weight file: the SHA-256 of each `pieceBytes` of it, the last of them shorter, so that a loader checks each piece as it reads it. */
+const weightFile = v.strictObject({ file, bytes: count, pieceBytes: size, pieces: v.array(sha256) });
 
 const kind = v.strictObject({
   name,
@@ -55,6 +64,9 @@ const weightFormat = v.variant('kind', [
   v.strictObject({ kind: v.literal('int4'), group: v.picklist([32, 64, 128]), symmetric: v.boolean() }),
 ]);
 
+/** How the rows of a state are held (docs/bundle.md has the bits): as numbers, or as codes with a scale for each of a row's heads. */
+const stateFormat = v.variant('kind', [v.strictObject({ kind: v.picklist(['f32', 'f16']) }), v.strictObject({ kind: v.literal('int8'), heads: size })]);
+
 /** How a buffer comes to be. */
 const buffer = v.variant('kind', [
   /** Tensors of the weight files one after the other, at byte offsets, in one format. */
@@ -64,9 +76,9 @@ const buffer = v.variant('kind', [
   /** Values within one step; they share the buffer as their lifetimes allow. */
   v.strictObject({ kind: v.literal('arena'), bytes: count }),
   /** What outlives a step: KV cache and visual memory. Row slots of each kind begin at the sum of the capacities before it. */
-  v.strictObject({ kind: v.literal('state'), bytes: count, rowBytes: count, sequence: name, kinds: v.array(name) }),
+  v.strictObject({ kind: v.literal('state'), bytes: count, rowBytes: count, sequence: name, kinds: v.array(name), /** f32 if absent. */ format: v.optional(stateFormat) }),
   /** Written by the caller before a step. */
-  v.strictObject({ kind: v.literal('input'), bytes: count, source: v.picklist(['pixels', 'ids', 'values', 'row_map', 'row_weights', 'rows', 'spans', 'dims']), sequence: v.optional(name), input: v.optional(name) }),
+  v.strictObject({ kind: v.literal('input'), bytes: count, source: v.picklist(['pixels', 'patches', 'positions', 'ids', 'values', 'row_map', 'row_weights', 'rows', 'spans', 'draw', 'dims']), sequence: v.optional(name), input: v.optional(name) }),
 ]);
 
 /** An attention as its kernels were made, so that its blocks can be counted for any prompt. */
@@ -93,11 +105,17 @@ const dispatch = v.strictObject({
   rows: v.record(v.string(), polynomial),
   /** FLOPs of the graph behind this dispatch, 2 per multiply-add; of an attention as if every key were read. */
   flops: polynomial,
+  /** Bytes that it moves at least: weights, operands and results once each. */
+  bytes: v.optional(polynomial),
   attention: v.optional(attention),
+  /** Another kernel over the same bindings, for steps in which the dispatch computes at most so many rows. */
+  few: v.optional(v.strictObject({ rows: size, kernel: name })),
 });
 
 const entry = v.strictObject({
   dispatches: v.array(dispatch),
+  /** Run after them where the next token is drawn: they take the output `next` from the likeliest token to the one that the input `draw` asks for. */
+  sampling: v.optional(v.array(dispatch)),
   /** Where the results lie after the step. */
   outputs: v.record(v.string(), v.strictObject({ buffer: name, offset: count, row: polynomial, rows: polynomial, width: count, dtype: v.picklist(['f32', 'f16', 'i32']) })),
 });
@@ -113,12 +131,23 @@ const kernel = v.strictObject({
   work: v.optional(v.strictObject({ rows: polynomial, unit: count, flops: count })),
 });
 
-/** One complete program for one class of device. The runtime takes the first whose needs the device meets. */
+/** What a program asks of a device besides features: limits above WebGPU's defaults, sizes of subgroups, shapes of subgroup matrices. */
+const needs = v.strictObject({
+  limits: v.optional(v.record(name, count)),
+  /** Subgroups of the device must be of sizes from `min` to `max`. */
+  subgroups: v.optional(v.strictObject({ min: size, max: size })),
+  subgroupMatrix: v.optional(v.array(v.strictObject({ M: size, N: size, K: size, component: name, result: name }))),
+});
+
+/** One complete program for one class of device, or for an adapter. The runtime takes the closest whose needs the device meets. */
 const target = v.strictObject({
   name,
   features: v.array(v.string()),
   /** `software` for adapters that run on the CPU. */
   device: v.picklist(['any', 'gpu', 'software']),
+  /** The adapter whose measured schedules these are, as `GPUAdapterInfo` names it; absent where they are the defaults of the class. */
+  adapter: v.optional(v.strictObject({ vendor: v.string(), architecture: v.string(), device: v.string(), description: v.string() })),
+  needs: v.optional(needs),
   /** Fields of the dims uniform, u32 each, in order. */
   dims: v.array(name),
   buffers: v.record(v.string(), buffer),
@@ -138,6 +167,8 @@ export const manifestSchema = v.strictObject({
     dtype: v.picklist(['f32', 'f16']),
     /** The format asked for, as in `int4:group=32`; absent where nothing is quantised. */
     quantised: v.optional(name),
+    /** Of keys and values in the cache, where it is not f32. */
+    kv: v.optional(v.picklist(['f16', 'int8'])),
     mask: v.record(v.string(), v.string()),
   }),
   /** The sequence of the prompt, then those of the towers. */
@@ -147,8 +178,8 @@ export const manifestSchema = v.strictObject({
   media: v.optional(v.strictObject({
     kind: name,
     lookahead: v.boolean(),
-    /** What the caller gives for one image: pixels `[channels, height, width]`, or values of rows `[width]` as they are. */
-    input: v.strictObject({ source: v.picklist(['pixels', 'values']), shape: v.array(count) }),
+    /** What the caller gives for one image: pixels `[channels, height, width]`, patches of pixels `[width]`, or values of rows `[width]` as they are. */
+    input: v.strictObject({ source: v.picklist(['pixels', 'patches', 'values']), shape: v.array(count) }),
     /** Rows of every image; absent where the caller's values, or the picture's size, say how many. */
     rowsPerImage: v.optional(count),
     /** How pictures are cut; absent where each is resized to the input's shape. */
@@ -158,7 +189,7 @@ export const manifestSchema = v.strictObject({
   })),
   vocabulary: count,
   stopTokens: v.array(count),
-  weights: v.array(fileEntry),
+  weights: v.array(weightFile),
   /** Tokenizer, chat template, preprocessing and generation defaults, as the checkpoint has them. */
   files: v.array(fileEntry),
   targets: v.array(target),

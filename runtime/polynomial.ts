@@ -5,13 +5,11 @@ export type Dims = Readonly<Record<string, number>>;
 /** A polynomial of the manifest, ready to be evaluated at every step. */
 export type Polynomial = (dims: Dims) => number;
 
-/**
- * Reads `12*V^2 - 3*T*V + 5`. Coefficients may be fractions (`1/2*T^2`), as counts of pairs have them.
- * @throws SyntaxError when the text is no polynomial.
- */
-export function parsePolynomial(text: string): Polynomial {
+interface Term { factor: number; readonly variables: readonly string[] }
+
+function parseTerms(text: string): Term[] {
   const compact = text.replace(/\s+/g, '');
-  const terms = (compact.match(/[+-]?[^+-]+/g) ?? []).map((term) => {
+  return (compact.match(/[+-]?[^+-]+/g) ?? []).map((term) => {
     let factor = term.startsWith('-') ? -1 : 1;
     const variables: string[] = [];
     for (const part of term.replace(/^[+-]/, '').split('*')) {
@@ -22,15 +20,33 @@ export function parsePolynomial(text: string): Polynomial {
     }
     return { factor, variables };
   });
-  return (dims) => {
-    let sum = 0;
-    for (const { factor, variables } of terms) {
-      let product = factor;
-      for (const v of variables) product *= dims[v]!;
-      sum += product;
+}
+
+const evaluator = (terms: readonly Term[]): Polynomial => (dims) => {
+  let sum = 0;
+  for (const { factor, variables } of terms) {
+    let product = factor;
+    for (const v of variables) product *= dims[v]!;
+    sum += product;
+  }
+  return sum;
+};
+
+/**
+ * Reads `12*V^2 - 3*T*V + 5`. Coefficients may be fractions (`1/2*T^2`), as counts of pairs have them.
+ * @throws SyntaxError when the text is no polynomial.
+ */
+export const parsePolynomial = (text: string): Polynomial => evaluator(parseTerms(text));
+
+/** The sum of several polynomials, like terms taken together: as quick to evaluate as one of them. */
+export function parseSum(texts: Iterable<string>): Polynomial {
+  const terms = new Map<string, Term>();
+  for (const text of texts)
+    for (const term of parseTerms(text)) {
+      const variables = [...term.variables].sort(), key = variables.join('*'), old = terms.get(key);
+      if (old) old.factor += term.factor; else terms.set(key, { factor: term.factor, variables });
     }
-    return sum;
-  };
+  return evaluator([...terms.values()]);
 }
 
 /** Workgroups along one axis. */

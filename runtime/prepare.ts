@@ -4,13 +4,15 @@ import type { ImageInput } from './context.ts';
 import { RuntimeError } from './errors.ts';
 import type { RawImage } from './image.ts';
 import { normaliseAll, preprocess, toPixels } from './image.ts';
-import { tooManyTiles } from './image-check.ts';
+import { tooManyPatches, tooManyTiles } from './image-check.ts';
 import type { Manifest, Tiling } from './manifest.ts';
+import { nativePictures, patchRows } from './native-pictures.ts';
 import type { Preprocessor } from './preprocessor-config.ts';
 import type { Pixels } from './resize.ts';
 import { anyResolutionTiles, gridTiles, squareOverview } from './tiles.ts';
 import type { TiledPicture } from './tiling/any-resolution.ts';
 import { tilePicture, tilesOf, uncut } from './tiling/any-resolution.ts';
+import { markedPictures, patchPositions } from './tiling/native-resolution.ts';
 import { gridPicture, markedTiles } from './tiling/tile-grid.ts';
 import { sourcesPerRow, visualRows } from './tiling/visual-rows.ts';
 
@@ -23,7 +25,7 @@ type Rule<Name extends Tiling['rule']> = Extract<Tiling, { rule: Name }>;
  */
 export function checkPreprocessor({ cut, size, crop }: Preprocessor, { tiling }: Pick<Media, 'tiling'>, label: string): void {
   const bad = (what: string): RuntimeError => new RuntimeError('bundle', `${label}: preprocessor_config.json ${what}. It belongs to another checkpoint: fetch it again, and compile anew.`);
-  const ways = { any_resolution: 'an overview and tiles of one of several sizes', tile_grid: 'a grid of tiles', none: 'no tiles' };
+  const ways = { any_resolution: 'an overview and tiles of one of several sizes', tile_grid: 'a grid of tiles', native_resolution: 'patches of its own shape', none: 'no tiles' };
   if (cut !== tiling?.rule) throw bad(`cuts pictures into ${ways[cut ?? 'none']}, and the model reads ${ways[tiling?.rule ?? 'none']}`);
   if (tiling?.rule !== 'any_resolution') return;
   const side = size && ('shortestEdge' in size ? size.shortestEdge : size.width === size.height ? size.width : undefined), want = tiling.tile_size;
@@ -36,9 +38,10 @@ export function checkPreprocessor({ cut, size, crop }: Preprocessor, { tiling }:
  */
 export async function prepareImage(raw: RawImage, preprocessor: Preprocessor, media: Media, label?: string): Promise<ImageInput> {
   const { tiling, rowsPerImage } = media;
-  if (tiling?.rule === 'any_resolution') return tiledImage(toPixels(raw, label), preprocessor, tiling, label);
+  if (tiling?.rule === 'any_resolution') return tiledImage(toPixels(raw, preprocessor, label), preprocessor, tiling, label);
+  if (tiling?.rule === 'native_resolution') return nativeImage(toPixels(raw, preprocessor, label), preprocessor, tiling, media, label);
   if (rowsPerImage === undefined) throw new RuntimeError('bundle', 'The bundle does not say how many rows a picture takes, so none can be prepared. Compile it anew.');
-  if (tiling) return markedImage(toPixels(raw, label), preprocessor, tiling, rowsPerImage);
+  if (tiling) return markedImage(toPixels(raw, preprocessor, label), preprocessor, tiling, rowsPerImage);
   const { data } = preprocess(raw, preprocessor, label);
   return { key: await keyOf(data), data, rows: rowsPerImage };
 }
@@ -68,4 +71,17 @@ async function markedImage(image: Pixels, preprocessor: Preprocessor, rule: Rule
   const tiles = pictures.map((_, i): ImageInput => ({ key: `${key}, tile ${i}`, data: data.subarray(i * size, (i + 1) * size), rows }));
   const pieces = markedTiles(gridPicture(rule, image), rule).map((piece) => (typeof piece === 'string' ? piece : tiles[piece]!));
   return { key, data, rows: rows * tiles.length, tiles: tiles.length, inPrompt: () => pieces };
+}
+
+/** Pictures of as many patches as they have, each an image of its own between marks. */
+async function nativeImage(image: Pixels, preprocessor: Preprocessor, rule: Rule<'native_resolution'>, { rowsPerImage: rows = 0, input }: Media, label?: string): Promise<ImageInput> {
+  const channels = input.shape[0]! / rule.patch_size ** 2;
+  const pictures = await Promise.all(nativePictures(image, rule, preprocessor).map(async (picture): Promise<ImageInput> => {
+    const positions = patchPositions(rule, picture), data = patchRows(picture.data, channels, picture, rule);
+    if (positions.length > rule.most) throw tooManyPatches(positions.length, rule.most, label);
+    if (!positions.length) throw new RuntimeError('image', `${label ?? 'The image'} is ${picture.width} × ${picture.height} once it is resized, which holds no patch of ${rule.patch_size} px. Choose a larger picture.`);
+    return { key: `${await keyOf(data)} of ${picture.width} x ${picture.height}`, data, rows, positions };
+  }));
+  const pieces = markedPictures(pictures.length, rule).map((piece) => (typeof piece === 'string' ? piece : pictures[piece]!)), [whole] = pictures.slice(-1);
+  return { ...whole!, key: pictures.map((p) => p.key).join(', '), rows: rows * pictures.length, tiles: pictures.length, inPrompt: () => pieces };
 }

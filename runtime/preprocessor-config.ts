@@ -14,20 +14,24 @@ export interface Preprocessor {
   /** Per channel, after the factor: (x - mean) / std. */
   readonly mean: readonly [number, number, number];
   readonly std: readonly [number, number, number];
+  /** Pictures with alpha are laid over white; where this is absent, alpha is dropped. */
+  readonly overWhite?: boolean;
   /** The rule (runtime/tiling) by which pictures of any size are cut into tiles, and then `size` and `crop` speak of a tile; absent where they are not. */
-  readonly cut?: 'any_resolution' | 'tile_grid';
+  readonly cut?: 'any_resolution' | 'tile_grid' | 'native_resolution';
 }
 
 /** Defaults of the image processors' classes in Hugging Face transformers, for keys that a file leaves out. */
 const clip = { square: false, size: { shortest_edge: 224 }, crop: true, mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711], resample: Resample.bicubic } as const;
 const half = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] } as const;
 // Their pictures are resized by the longest edge, before they are cut: the bundle's own tiling says how.
-const grid = { square: false, size: undefined, crop: false, ...half, resample: Resample.lanczos, cut: 'tile_grid' } as const;
+const grid = { square: false, size: undefined, crop: false, ...half, resample: Resample.lanczos, overWhite: true, cut: 'tile_grid' } as const;
 const CLASSES = {
   CLIP: clip,
   Siglip: { square: true, size: { height: 224, width: 224 }, crop: false, ...half, resample: Resample.bicubic },
   LlavaNext: { ...clip, cut: 'any_resolution' },
   LlavaOnevision: { ...clip, size: { height: 384, width: 384 }, crop: false, cut: 'any_resolution' },
+  // Padded and masked in the library, which makes no difference to one picture.
+  Idefics2: { ...grid, resample: Resample.bilinear, cut: 'native_resolution' },
   Idefics3: grid,
   SmolVLM: grid,
 } as const satisfies Readonly<Record<string, ProcessorClass>>;
@@ -40,6 +44,8 @@ interface ProcessorClass {
   readonly mean: readonly number[];
   readonly std: readonly number[];
   readonly resample: number;
+  /** `convert_to_rgb` of the class's own (Idefics2 and its kin), in place of Pillow's. */
+  readonly overWhite?: boolean;
   readonly cut?: Preprocessor['cut'];
 }
 
@@ -58,7 +64,7 @@ export function parsePreprocessor(json: unknown, label = 'preprocessor_config.js
   const defaults: ProcessorClass = CLASSES[name as keyof typeof CLASSES], { cut } = defaults;
   const flag = (key: string, otherwise: boolean) => (config[key] ?? otherwise) === true;
   // Tiles are of one size, so that padding a batch of pictures to the largest of them adds nothing to one.
-  const followed = cut === undefined ? [] : ['do_pad', ...(cut === 'tile_grid' ? ['do_image_splitting'] : [])];
+  const followed = cut === undefined ? [] : ['do_pad', ...(cut === 'tile_grid' || cut === 'native_resolution' ? ['do_image_splitting'] : [])];
   for (const key of ['do_pad', 'do_image_splitting', 'do_thumbnail', 'do_align_long_axis']) {
     if (config[key] === true && !followed.includes(key)) throw bad(`${key} is set, and this runtime does not follow it. Choose a checkpoint without it`);
   }
@@ -95,12 +101,13 @@ export function parsePreprocessor(json: unknown, label = 'preprocessor_config.js
   const std = normalize ? triple('image_std', defaults.std) : ([1, 1, 1] as const);
   if (std.some((s) => s === 0)) throw bad('image_std holds a 0, and dividing by it makes no sense');
   return {
-    size: flag('do_resize', true) && cut !== 'tile_grid' ? sizeOf(config.size ?? defaults.size) : undefined,
+    size: flag('do_resize', true) && cut !== 'tile_grid' && cut !== 'native_resolution' ? sizeOf(config.size ?? defaults.size) : undefined,
     resample,
     crop: flag('do_center_crop', defaults.crop) ? box(config.crop_size ?? 224, 'crop_size') : undefined,
     rescale,
     mean: normalize ? triple('image_mean', defaults.mean) : [0, 0, 0],
     std,
+    ...(defaults.overWhite && { overWhite: true }),
     ...(cut && { cut }),
   };
 }

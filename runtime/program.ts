@@ -1,92 +1,92 @@
 /**
  * A bundle on a device: buffers, pipelines and bind groups, all made here, once. A step only encodes.
  */
+import { checkBindingLimit } from './binding-limit.ts';
 import type { Bundle } from './bundle.ts';
-import { readChecked } from './bundle.ts';
+import type { LoadedEntry, Loading } from './entry.ts';
+import { loadEntry } from './entry.ts';
 import { RuntimeError, reasonOf } from './errors.ts';
-import type { BufferDecl, EntryName, Target } from './manifest.ts';
-import type { Dims, Polynomial } from './polynomial.ts';
-import { parseGrid, parsePolynomial } from './polynomial.ts';
+import type { BufferDecl, Dispatch, Entry, EntryName, Target } from './manifest.ts';
+import { caught, createPipelines } from './pipelines.ts';
+import type { Dims } from './polynomial.ts';
+
+export { newCounters } from './counters.ts';
+export type { Counters } from './counters.ts';
 
 // The flags by value: Node has no global GPUBufferUsage.
 const usage = { copySrc: 0x4, copyDst: 0x8, uniform: 0x40, storage: 0x80 } as const;
-const compute = 0x4;
-
-export interface LoadedDispatch {
-  readonly label: string;
-  readonly path: string;
-  readonly family: string;
-  readonly pipeline: GPUComputePipeline;
-  readonly bindGroup: GPUBindGroup;
-  readonly grid: readonly [Polynomial, Polynomial, Polynomial];
-  readonly rows: readonly (readonly [kind: string, count: Polynomial])[];
-  readonly flops: Polynomial;
-}
-export interface LoadedEntry {
-  readonly dispatches: readonly LoadedDispatch[];
-  readonly outputs: Readonly<Record<string, { readonly buffer: GPUBuffer; readonly offset: number; readonly row: Polynomial; readonly rows: Polynomial; readonly width: number; readonly dtype: 'f32' | 'f16' | 'i32' }>>;
-}
-
-/** What ran so far; the proof that a second question about an image does no work on its rows. */
-export interface Counters {
-  steps: number;
-  dispatches: number;
-  flops: number;
-  /** Rows computed, by kind, summed over dispatches. */
-  rows: Record<string, number>;
-}
-export const newCounters = (): Counters => ({ steps: 0, dispatches: 0, flops: 0, rows: {} });
 
 export class Program {
-  private constructor(
-    readonly device: GPUDevice,
-    readonly target: Target,
-    readonly buffers: ReadonlyMap<string, GPUBuffer>,
-    readonly entries: Readonly<Partial<Record<EntryName, LoadedEntry>>>,
-  ) {}
+  private readonly inputs = new Map<string, GPUBuffer>();
+  private sampling: Promise<void> | undefined;
+  private made: Readonly<Partial<Record<EntryName, LoadedEntry>>> = {};
+  private readonly dimWords: Uint32Array<ArrayBuffer>;
+
+  private constructor(readonly bundle: Bundle, readonly device: GPUDevice, readonly target: Target, readonly buffers: ReadonlyMap<string, GPUBuffer>) {
+    this.dimWords = new Uint32Array(Math.ceil(target.dims.length / 4) * 4);
+    for (const [name, b] of Object.entries(target.buffers)) {
+      if (b.kind !== 'input') continue;
+      for (const key of [b.source, `${b.source} of ${b.sequence}`]) if (!this.inputs.has(key)) this.inputs.set(key, buffers.get(name)!);
+    }
+  }
 
   /**
-   * Makes every buffer, pipeline and bind group of a target. Weights are not read here: `buffers` has theirs, empty.
+   * Makes every buffer of a target; `buffers` has those of the weights, empty. Pipelines may be made while weights are uploaded.
+   * @throws RuntimeError `device` when the device is too small for a buffer.
+   */
+  static async allocate(bundle: Bundle, target: Target, device: GPUDevice): Promise<Program> {
+    checkBindingLimit(bundle.label, target, device);
+    const buffers = new Map<string, GPUBuffer>();
+    const memory = await caught(device, 'out-of-memory', () => {
+      for (const [name, decl] of Object.entries(target.buffers)) buffers.set(name, createBuffer(device, name, decl));
+    });
+    const program = new Program(bundle, device, target, buffers);
+    if (!memory) return program;
+    program.destroy();
+    throw new RuntimeError('device', `The device has too little memory for ${bundle.label} (${Object.values(target.buffers).reduce((s, b) => s + b.bytes, 0)} bytes): ${reasonOf(memory)}. Compile with smaller limits (--max-visual, --max-text) or dtype.`);
+  }
+
+  /** Compiles the kernels and makes the bind groups. @throws RuntimeError as `create` */
+  async prepare(): Promise<void> {
+    const { target } = this, entries = Object.entries(target.entries) as [EntryName, Entry][];
+    const prepared = this.load(entries.flatMap(([, e]) => e.dispatches), (loading) => {
+      this.made = Object.fromEntries(entries.map(([name, e]) => [name, loadEntry(e, loading)]));
+    });
+    // A driver on the CPU takes long for kernels that many never run: they wait until somebody draws a token.
+    await (target.device === 'software' ? prepared : Promise.all([prepared, this.prepareSampling(prepared)]));
+  }
+
+  /** Compiles what draws tokens; once, and for GPUs as a part of `prepare`. @throws RuntimeError as `create` */
+  prepareSampling(prepared: Promise<void> = Promise.resolve()): Promise<void> {
+    const entries = Object.entries(this.target.entries).flatMap(([name, e]) => (e?.sampling ? [[name as EntryName, e.sampling] as const] : []));
+    return (this.sampling ??= this.load(entries.flatMap(([, list]) => list), (loading) => { for (const [name, list] of entries) this.made[name]!.addSampling(list, loading); }, prepared));
+  }
+
+  private async load(dispatches: readonly Dispatch[], make: (loading: Loading) => void, after?: Promise<void>): Promise<void> {
+    const { bundle, device, target, buffers } = this, pipelines = await createPipelines(bundle, target, device, dispatches.flatMap((d) => [d.kernel, ...(d.few ? [d.few.kernel] : [])]));
+    await after;
+    const invalid = await caught(device, 'validation', () => make({ bundle, target, device, buffers, pipelines }));
+    if (invalid) throw new RuntimeError('device', `The device refused a part of ${bundle.label}: ${reasonOf(invalid)}.`);
+  }
+
+  /**
+   * `allocate` and `prepare`.
    * @throws RuntimeError `device` when the device refuses a kernel or is too small for a buffer, `bundle` when a kernel
    *   file was changed.
    */
   static async create(bundle: Bundle, target: Target, device: GPUDevice): Promise<Program> {
-    device.pushErrorScope('out-of-memory');
-    device.pushErrorScope('validation');
-    const buffers = new Map<string, GPUBuffer>();
-    for (const [name, decl] of Object.entries(target.buffers)) buffers.set(name, createBuffer(device, name, decl));
-    const pipelines = await createPipelines(bundle, target, device);
-    const entries: Partial<Record<EntryName, LoadedEntry>> = {};
-    for (const [name, entry] of Object.entries(target.entries) as [EntryName, Target['entries'][EntryName]][]) {
-      if (!entry) continue;
-      const outputs = Object.fromEntries(Object.entries(entry.outputs).map(([k, o]) => [k, { ...o, buffer: buffers.get(o.buffer)!, row: parsePolynomial(o.row), rows: parsePolynomial(o.rows) }]));
-      const dispatches = entry.dispatches.map((d): LoadedDispatch => {
-        const kernel = target.kernels[d.kernel], pipeline = pipelines.get(d.kernel);
-        if (!kernel || !pipeline) throw new RuntimeError('bundle', `${bundle.label}: dispatch '${d.label}' names the kernel '${d.kernel}', which the bundle does not have. Compile it anew.`);
-        const bindGroup = device.createBindGroup({
-          label: d.label,
-          layout: pipeline.layout,
-          entries: d.bind.map((b, binding) => {
-            const buffer = buffers.get(b.buffer);
-            if (!buffer || b.offset + b.bytes > buffer.size) throw new RuntimeError('bundle', `${bundle.label}: dispatch '${d.label}' binds bytes ${b.offset} to ${b.offset + b.bytes} of '${b.buffer}', which ${buffer ? `has ${buffer.size}` : 'the bundle does not have'}. Compile it anew.`);
-            return { binding, resource: { buffer, offset: b.offset, size: b.bytes } };
-          }),
-        });
-        return {
-          label: d.label, path: d.path, family: kernel.family, pipeline: pipeline.pipeline, bindGroup,
-          grid: kernel.grid.map(parseGrid) as unknown as LoadedDispatch['grid'],
-          rows: Object.entries(d.rows).map(([k, p]) => [k, parsePolynomial(p)] as const),
-          flops: parsePolynomial(d.flops),
-        };
-      });
-      entries[name] = { dispatches, outputs };
+    const program = await Program.allocate(bundle, target, device);
+    try {
+      await program.prepare();
+      return program;
+    } catch (e) {
+      program.destroy();
+      throw e;
     }
-    const invalid = await device.popErrorScope();
-    const memory = await device.popErrorScope();
-    if (memory) throw new RuntimeError('device', `The device has too little memory for ${bundle.label} (${Object.values(target.buffers).reduce((s, b) => s + b.bytes, 0)} bytes): ${reasonOf(memory)}. Compile with smaller limits (--max-visual, --max-text) or dtype.`);
-    if (invalid) throw new RuntimeError('device', `The device refused a part of ${bundle.label}: ${reasonOf(invalid)}.`);
-    return new Program(device, target, buffers, entries);
   }
+
+  /** Entry points by name; none before `prepare`. */
+  get entries(): Readonly<Partial<Record<EntryName, LoadedEntry>>> { return this.made; }
 
   buffer(name: string): GPUBuffer {
     const b = this.buffers.get(name);
@@ -96,34 +96,15 @@ export class Program {
 
   /** The input buffer with the given source (and sequence), if this program reads it. */
   input(source: string, sequence?: string): GPUBuffer | undefined {
-    for (const [name, b] of Object.entries(this.target.buffers))
-      if (b.kind === 'input' && b.source === source && (sequence === undefined || b.sequence === sequence)) return this.buffers.get(name);
-    return undefined;
+    return this.inputs.get(sequence === undefined ? source : `${source} of ${sequence}`);
   }
 
   /** Writes the dims uniform. It holds until the next step that is submitted after this call. */
   writeDims(dims: Dims): void {
-    const words = new Uint32Array(Math.ceil(this.target.dims.length / 4) * 4);
-    this.target.dims.forEach((name, i) => { words[i] = dims[name] ?? 0; });
+    const { dims: names } = this.target, words = this.dimWords;
+    for (let i = 0; i < names.length; i++) words[i] = dims[names[i]!] ?? 0;
     const buffer = this.input('dims');
     if (buffer) this.device.queue.writeBuffer(buffer, 0, words);
-  }
-
-  /** Records all dispatches of an entry into one compute pass. */
-  encode(encoder: GPUCommandEncoder, entry: LoadedEntry, dims: Dims, counters: Counters): void {
-    const pass = encoder.beginComputePass();
-    counters.steps++;
-    for (const d of entry.dispatches) {
-      const x = d.grid[0](dims), y = d.grid[1](dims), z = d.grid[2](dims);
-      if (x === 0 || y === 0 || z === 0) continue;
-      pass.setPipeline(d.pipeline);
-      pass.setBindGroup(0, d.bindGroup);
-      pass.dispatchWorkgroups(x, y, z);
-      counters.dispatches++;
-      counters.flops += d.flops(dims);
-      for (const [kind, count] of d.rows) counters.rows[kind] = (counters.rows[kind] ?? 0) + count(dims);
-    }
-    pass.end();
   }
 
   destroy(): void {
@@ -137,25 +118,4 @@ function createBuffer(device: GPUDevice, name: string, decl: BufferDecl): GPUBuf
   if (size > device.limits.maxBufferSize)
     throw new RuntimeError('device', `The buffer '${name}' needs ${size} bytes, more than the device's limit of ${device.limits.maxBufferSize} (maxBufferSize). Compile with smaller limits (--max-visual, --max-text, --max-tiles) or a smaller dtype.`);
   return device.createBuffer({ label: name, size, usage: usage.copyDst | usage.copySrc | (uniform ? usage.uniform : usage.storage) });
-}
-
-interface Compiled { readonly pipeline: GPUComputePipeline; readonly layout: GPUBindGroupLayout }
-
-/** Compiles all kernels at once; each file is checked against its hash first. */
-async function createPipelines(bundle: Bundle, target: Target, device: GPUDevice): Promise<Map<string, Compiled>> {
-  const types = { read: 'read-only-storage', read_write: 'storage', uniform: 'uniform' } as const;
-  const made = await Promise.all(Object.entries(target.kernels).map(async ([id, kernel]) => {
-    const code = new TextDecoder().decode(await readChecked(bundle, kernel));
-    const module = device.createShaderModule({ label: id, code });
-    const layout = device.createBindGroupLayout({ label: id, entries: kernel.bindings.map((access, binding) => ({ binding, visibility: compute, buffer: { type: types[access] } })) });
-    try {
-      const pipeline = await device.createComputePipelineAsync({ label: id, layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }), compute: { module } });
-      return [id, { pipeline, layout }] as const;
-    } catch (cause) {
-      const { messages } = await module.getCompilationInfo();
-      const first = messages.find((m) => m.type === 'error');
-      throw new RuntimeError('device', `The device does not accept the kernel ${bundle.label}/${kernel.file}: ${first ? `line ${first.lineNum}, column ${first.linePos}: ${first.message}` : reasonOf(cause)}.`, { cause });
-    }
-  }));
-  return new Map(made);
 }

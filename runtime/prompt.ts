@@ -26,7 +26,10 @@ export function promptItems(manifest: Manifest, tokenizer: Tokenizer, text: stri
     return mark.text.repeat(piece.rows);
   }).join(''));
   let next = 0;
-  const ids = tokenizer.encode(text.split(mark.text).reduce((all, part) => all + written[next++]! + part), { addSpecialTokens });
+  const whole = text.split(mark.text).reduce((all, part) => all + written[next++]! + part);
+  // Pictures side by side share the mark between them (Idefics2Processor).
+  const around = media.tiling?.rule === 'native_resolution' ? media.tiling.fake_image_token : undefined;
+  const ids = tokenizer.encode(around === undefined ? whole : whole.replaceAll(around + around, around), { addSpecialTokens });
   const items: PromptItem[] = [];
   for (let i = 0, image = 0; i < ids.length;) {
     if (ids[i] !== mark.id) { items.push(ids[i++]!); continue; }

@@ -25,16 +25,28 @@ export function argmax(logits: Float32Array): number {
     if (x > value) {
       value = x;
       best = i;
-    } else if (x !== x) throw notANumber(logits, i);
+    } else if (x !== x) throw notANumber(i, NaN, logits.length);
   }
-  if (value === Infinity) throw notANumber(logits, best);
-  if (best < 0) throw new RuntimeError('sampling', `None of the ${logits.length} logits is above -infinity, so no token can be chosen. The weights or a kernel are wrong: run "eemllm verify" on the checkpoint.`);
+  if (value === Infinity) throw notANumber(best, Infinity, logits.length);
+  if (best < 0) throw nothingToChoose(logits.length);
   return best;
 }
 
-function notANumber(logits: Float32Array, i: number): RuntimeError {
-  return new RuntimeError('sampling', `Logit ${i} of ${logits.length} is ${logits[i]}, and a finite number was expected. In f16 this is often an overflow: try f32; else run "eemllm verify" on the checkpoint.`);
+const notANumber = (i: number, value: number, count: number): RuntimeError =>
+  new RuntimeError('sampling', `Logit ${i} of ${count} is ${value}, and a finite number was expected. In f16 this is often an overflow: try f32; else run "eemllm verify" on the checkpoint.`);
+const nothingToChoose = (count: number): RuntimeError =>
+  new RuntimeError('sampling', `None of the ${count} logits is above -infinity, so no token can be chosen. The weights or a kernel are wrong: run "eemllm verify" on the checkpoint.`);
+
+/** What a device chose of `count` logits. @throws RuntimeError `sampling` where it says that it could not, as `argmax` does */
+export function chosenToken(code: number, count: number): number {
+  if (code >= 0) return code;
+  if (code === -1) throw nothingToChoose(count);
+  const nan = code % 2 === 0;
+  throw notANumber((nan ? -2 - code : -3 - code) / 2, nan ? NaN : Infinity, count);
 }
+
+/** What a device draws a token by: temperature, top-k, top-p and a random number in [0, 1). */
+export type Draw = Float32Array<ArrayBuffer>;
 
 /** Draws tokens. One sampler serves one generation: its random numbers go on from draw to draw. */
 export class Sampler {
@@ -63,6 +75,11 @@ export class Sampler {
     this.random = new Random(this.seed);
   }
 
+  /** The same for a device, which draws as `next` does but in f32; undefined where the likeliest token is wanted. */
+  draw(): Draw | undefined {
+    return this.greedy ? undefined : Float32Array.of(this.temperature, this.topK, this.topP, this.random.next());
+  }
+
   /**
    * The next token's id, from one row of logits (vocabulary long; -infinity forbids a token). Filters apply in the
    * order of transformers: temperature, top-k, top-p. Ties fall to the smaller id.
@@ -76,9 +93,9 @@ export class Sampler {
     let total = 0;
     for (let i = 0; i < weights.length; i++) total += weights[i] = exp((logits[i]! - top) / this.temperature);
 
-    if (this.topK === 0 && this.topP === 1) return this.draw(weights, undefined, total);
+    if (this.topK === 0 && this.topP === 1) return this.pick(weights, undefined, total);
     const candidates = this.candidates(weights, total);
-    return this.draw(weights, candidates, candidates.reduce((sum, i) => sum + weights[i]!, 0));
+    return this.pick(weights, candidates, candidates.reduce((sum, i) => sum + weights[i]!, 0));
   }
 
   /** Ids that may be drawn, most probable first. */
@@ -100,7 +117,7 @@ export class Sampler {
   }
 
   /** Draws among `ids` (all where undefined) in proportion to their weights, whose sum is `total`. */
-  private draw(weights: Float64Array, ids: readonly number[] | undefined, total: number): number {
+  private pick(weights: Float64Array, ids: readonly number[] | undefined, total: number): number {
     let left = this.random.next() * total;
     const count = ids?.length ?? weights.length;
     let last = -1;

@@ -72,7 +72,7 @@ const parsed = (weight: string, width: number, op: string): Graph => fuse.run(pa
 async function run(opened: OpenDevice, software: boolean, dtype: Dtype, graph: Graph, rows: number, work: string, rated: 'flops' | 'bytes'): Promise<Measured> {
   const { device } = opened, packing = new Packing(() => ({ kind: dtype }));
   wantWeights(packing, [graph]);
-  const options = familiesFor([{ kind: dtype }], [...graph.sequences.values()], [software ? 'software' : 'gpu']).find((t) => t.features.every((f) => opened.features.has(f)))!;
+  const options = familiesFor([{ kind: dtype }], [...graph.sequences.values()], { devices: [software ? 'software' : 'gpu'] }).find((t) => t.features.every((f) => opened.features.has(f)))!;
   const built = buildTarget({ entries: { prefill: graph }, capacities: { text: rows }, packing, flops: dispatchFlops }, options);
   const text = new TextEncoder();
   const bundle = { label: work, files: { label: work, open: async (file: string) => bytesSource(text.encode(built.files.get(file)!), file) } } as unknown as Bundle;
@@ -86,7 +86,7 @@ async function run(opened: OpenDevice, software: boolean, dtype: Dtype, graph: G
     program.writeDims(dims);
     const submit = async (times: number): Promise<number> => {
       const encoder = device.createCommandEncoder(), counters = newCounters();
-      for (let i = 0; i < times; i++) program.encode(encoder, entry, dims, counters);
+      for (let i = 0; i < times; i++) entry.encode(encoder, dims, counters);
       const start = performance.now();
       device.queue.submit([encoder.finish()]);
       await opened.guard(device.queue.onSubmittedWorkDone());

@@ -1,6 +1,5 @@
 /** One question to one program, with what it cost. */
 import type { ChatMessage, Counters, ImageInput, Manifest, Model } from '../../../runtime/browser.ts';
-import { newCounters } from '../../../runtime/browser.ts';
 
 export interface Run {
   readonly text: string;
@@ -18,16 +17,13 @@ export const messagesOf = (question: string): readonly ChatMessage[] => [{ role:
 
 /** Answers one question about one picture in a conversation of its own; gives the text as it grows, then what it took. */
 export async function* ask(model: Model, question: string, image: ImageInput, signal?: AbortSignal): AsyncGenerator<string, Run> {
-  const { session, timings } = model;
-  let text = '', work: Counters | undefined;
-  session.counters = newCounters();
+  let text = '';
   for await (const piece of model.generate({ messages: messagesOf(question), images: [image], ...(signal ? { signal } : {}) })) {
-    work ??= structuredClone(session.counters);
     text += piece.text;
     yield text;
   }
-  const { prefill, decode, tokens } = timings;
-  return { text, tokens, first: prefill, perToken: tokens > 1 ? decode / (tokens - 1) : undefined, work: work ?? newCounters() };
+  const { first, decode, tokens } = model.timings;
+  return { text, tokens, first, perToken: tokens > 1 ? decode / (tokens - 1) : undefined, work: model.work.prefill };
 }
 
 /** `ask` without the streaming. */
