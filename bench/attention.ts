@@ -12,7 +12,8 @@ import { countPairs } from '../compiler/ir/mask/index.ts';
 import type { MaskSegment } from '../compiler/ir/mask/index.ts';
 import { milliseconds, table } from '../compiler/cli/output.ts';
 import type { AttentionSchedule } from '../compiler/schedule/attention-schedule.ts';
-import { attentionProblem, attentionSchedules } from '../compiler/schedule/attention-schedule.ts';
+import { attentionSpace, whyNotAttention } from '../compiler/schedule/attention-schedule.ts';
+import { factsOf } from '../compiler/schedule/device-facts.ts';
 import { attentionShape } from '../compiler/wgsl/attention.ts';
 import { attentionBlocks } from '../compiler/wgsl/attention-blocks.ts';
 import type { AdapterPreference } from '../runtime/node.ts';
@@ -25,7 +26,7 @@ import { prepareKernels } from '../test/support/gpu.ts';
 const { values } = parseArgs({ options: { adapter: { type: 'string' }, rounds: { type: 'string', default: '5' }, all: { type: 'boolean', default: false }, json: { type: 'string' } } });
 const rounds = Number(values.rounds);
 if (!Number.isInteger(rounds) || rounds < 1) throw new RangeError(`--rounds is ${values.rounds}, and an integer of at least 1 was expected.`);
-const found = await findAdapter(values.adapter ? { prefer: values.adapter as AdapterPreference } : {}), { software } = found, opened = await found.open();
+const found = await findAdapter(values.adapter ? { prefer: values.adapter as AdapterPreference } : {}), { software } = found, opened = await found.open(), facts = factsOf(opened, found.adapter.info, software);
 
 const text = (length: number, past = 0) => ({ kind: 'text' as const, length, past }), visual = (length: number, past = 0) => ({ kind: 'visual' as const, length, past });
 const causal = 'k.pos <= q.pos', composite = 'q.kind == text ? k.pos <= q.pos : k.pos == q.pos', n = software ? 1 : 4;
@@ -47,7 +48,7 @@ function candidates(c: Case): AttentionSchedule[] {
     ...[2, 4, 8, 16].map((rowsPerThread) => ({ ...own, rowsPerThread })), ...[1, 2, 4, 8].map((keysPerThread) => ({ ...own, keysPerThread })),
     ...(own.rowGroups === 1 ? [4, 16, 32].map((lanes) => ({ ...own, lanes })) : []), { ...own, rolled: !own.rolled }, defaultOf(c, software ? 'gpu' : 'software'),
   ];
-  const list = values.all ? [own, ...attentionSchedules(shape)] : [own, ...around.filter((s) => !attentionProblem(s, shape))];
+  const list = values.all ? [own, ...attentionSpace(shape, facts)] : [own, ...around.filter((s) => !whyNotAttention(s, shape, facts))];
   return [...new Map(list.map((s) => [JSON.stringify(Object.entries(s).sort()), s])).values()];
 }
 
@@ -70,7 +71,7 @@ for (const [name, options] of Object.entries(shapes)) {
   const c = attentionCase(options), flops = admitted(c, options);
   const runs: { readonly schedule: AttentionSchedule; readonly ready: Prepared; readonly first: number; readonly times: number[] }[] = [];
   for (const schedule of candidates(c)) {
-    const ready = await prepareKernels(opened.device, kernelsOf(c, schedule, opened.limits), { buffers: withScratch(c, schedule).buffers, dims: c.dims, dimsOrder: c.dimsOrder });
+    const ready = await prepareKernels(opened.device, kernelsOf(c, schedule, facts), { buffers: withScratch(c, schedule).buffers, dims: c.dims, dimsOrder: c.dimsOrder });
     runs.push({ schedule, ready, first: ready.compile + await ready.run(), times: [] });
   }
   for (let r = 0; r < rounds; r++) for (const run of runs) run.times.push(await run.ready.run());

@@ -11,13 +11,18 @@ import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { milliseconds, table } from '../compiler/cli/output.ts';
 import { Poly } from '../compiler/ir/poly.ts';
-import { matmulDefault, matmulSpace, matvecDefault, matvecSpace } from '../compiler/schedule/matmul-defaults.ts';
-import type { MatmulSchedule, MatvecSchedule } from '../compiler/schedule/matmul-schedule.ts';
-import { whyNotMatmul, whyNotMatvec } from '../compiler/schedule/matmul-schedule.ts';
+import { factsOf } from '../compiler/schedule/device-facts.ts';
+import { matmulDefault, matmulSpace } from '../compiler/schedule/matmul-defaults.ts';
+import type { MatmulSchedule } from '../compiler/schedule/matmul-schedule.ts';
+import { whyNotMatmul } from '../compiler/schedule/matmul-schedule.ts';
+import type { TileSchedule } from '../compiler/schedule/matmul-tile.ts';
+import { matrixTile } from '../compiler/schedule/subgroup-matrix.ts';
+import type { MatvecSchedule } from '../compiler/schedule/matvec-schedule.ts';
+import { matvecDefault, matvecSpace, whyNotMatvec } from '../compiler/schedule/matvec-schedule.ts';
 import { parseWeightFormat } from '../compiler/ir/weight-format.ts';
 import type { WeightStorage } from '../compiler/wgsl/kernel.ts';
 import type { MatmulSpec } from '../compiler/wgsl/matmul.ts';
-import { matmulKernel, shapeOf } from '../compiler/wgsl/matmul.ts';
+import { matmulKernels, shapeOf } from '../compiler/wgsl/matmul.ts';
 import { matvecKernel } from '../compiler/wgsl/matvec.ts';
 import type { NormKind } from '../compiler/wgsl/statistics.ts';
 import type { AdapterPreference } from '../runtime/node.ts';
@@ -25,6 +30,7 @@ import { findAdapter } from '../runtime/node.ts';
 import type { Prepared } from '../test/support/gpu.ts';
 import { prepareKernels } from '../test/support/gpu.ts';
 import { Buffers, normed, numbers } from '../test/support/kernel-reference.ts';
+import { withSums } from '../test/support/products.ts';
 
 const { values } = parseArgs({ options: {
   adapter: { type: 'string' }, shapes: { type: 'string' }, weights: { type: 'string', default: 'f32' }, norm: { type: 'string' },
@@ -40,7 +46,7 @@ const rounds = Number(values.rounds), weights = weightStorage(values.weights), n
 if (!Number.isInteger(rounds) || rounds < 1) throw new RangeError(`--rounds is ${values.rounds}, and an integer of at least 1 was expected.`);
 if (norm && !['rms_norm', 'layer_norm'].includes(norm)) throw new RangeError(`--norm is ${norm}, and rms_norm or layer_norm was expected.`);
 const found = await findAdapter(values.adapter ? { prefer: values.adapter as AdapterPreference } : {}), { software } = found, opened = await found.open();
-const device = software ? 'software' : 'gpu';
+const facts = factsOf(opened, found.adapter.info, software);
 if (weights === 'f16' && !opened.features.has('shader-f16')) throw new RangeError(`${found.name} lacks shader-f16; use --weights f16x2.`);
 
 const shapes = (values.shapes ?? (software ? '128x512x1024,64x2048x2048,1x2048x2048' : '640x4096x4096,64x4096x4096,4900x4096x4096,1x4096x4096')).split(',').map((text) => {
@@ -50,21 +56,27 @@ const shapes = (values.shapes ?? (software ? '128x512x1024,64x2048x2048,1x2048x2
 });
 
 type Schedule = MatmulSchedule | MatvecSchedule;
-const show = (s: Schedule): string => (s.family === 'matmul'
-  ? `${s.threads[1]}×${s.threads[0]} invocations, ${s.outputs[1]}×${s.outputs[0]} each, ${s.depth ? `panels of ${s.depth}` : 'direct'}, ${s.sum}`
-  : `${s.teams} teams of ${s.lanes}, ${s.outputs} outputs each, ${s.sum}`);
+function show(s: Schedule): string {
+  switch (s.form) {
+    case 'tile': return `${s.threads[1]}×${s.threads[0]} invocations, ${s.outputs[1]}×${s.outputs[0]} each, ${s.depth ? `panels of ${s.depth}${s.panels === 'f16' ? ' f16' : ''}` : 'direct'}, ${s.sum}${s.splits > 1 ? `, ${s.splits} splits` : ''}`;
+    case 'rows': return `blocks of ${s.rows} rows, ${s.teams} teams of ${s.lanes}, ${s.outputs} outputs each, ${s.sum}${s.subgroup ? ', subgroup' : ''}`;
+    case 'subgroup-matrix': return `${matrixTile(s).rows}×${matrixTile(s).columns} of ${s.M}×${s.N}×${s.K} ${s.component}, panels of ${s.depth}`;
+    default: return `${s.teams} teams of ${s.lanes}, ${s.outputs} outputs each, ${s.sum}, ${s.form}`;
+  }
+}
 
 function candidates(spec: MatmulSpec, rows: number): Schedule[] {
-  const shape = shapeOf(spec), { limits } = opened, other = device === 'gpu' ? 'software' : 'gpu';
+  const shape = shapeOf(spec), other = { ...facts, class: software ? 'gpu' : 'software' } as const;
   let list: Schedule[];
   if (rows === 1) {
-    const own = matvecDefault(shape, device, limits);
-    const around = [matvecDefault(shape, other, limits), ...[1, 2, 4, 8].map((outputs) => ({ ...own, outputs })), ...[1, 8, 32, 64].map((lanes) => ({ ...own, lanes, teams: lanes === 1 ? 16 : 4 })), { ...own, sum: 'vec4' as const }];
-    list = [own, ...(values.all ? matvecSpace(shape, device, limits) : around.filter((s) => !whyNotMatvec(s, shape, limits)))];
+    const own = matvecDefault(shape, facts);
+    const around = [matvecDefault(shape, other), ...[1, 2, 4, 8].map((outputs) => ({ ...own, outputs })), ...[1, 8, 32, 64].map((lanes) => ({ ...own, lanes, teams: lanes === 1 ? 16 : 4 })), { ...own, sum: 'vec4' as const }];
+    list = [own, ...(values.all ? matvecSpace(shape, facts) : around.filter((s) => !whyNotMatvec(s, shape, facts)))];
   } else {
-    const own = matmulDefault(shape, device, { limits });
-    const around = [matmulDefault(shape, other, { limits }), matmulDefault(shape, device, { limits, fewRows: true }), ...([[4, 4], [4, 8], [8, 4], [8, 8]] as const).map((outputs) => ({ ...own, outputs })), ...[0, 8, 16, 32].map((depth) => ({ ...own, depth })), { ...own, sum: 'vec4' as const }];
-    list = [own, ...(values.all ? matmulSpace(shape, device, limits) : around.filter((s) => !whyNotMatmul(s, shape, limits)))];
+    const own = matmulDefault(shape, facts);
+    const varied = (t: TileSchedule): TileSchedule[] => [...([[4, 4], [4, 8], [8, 4], [8, 8]] as const).map((outputs) => ({ ...t, outputs })), ...[0, 8, 16, 32].map((depth) => ({ ...t, depth })), { ...t, sum: 'vec4' as const }];
+    const around = [matmulDefault(shape, other), matmulDefault(shape, facts, { fewRows: true }), ...(rows <= 16 ? [matmulDefault(shape, other, { fewRows: true })] : []), ...(own.form === 'tile' ? varied(own) : [])];
+    list = [own, ...(values.all ? matmulSpace(shape, facts) : around.filter((s) => !whyNotMatmul(s, shape, facts)))];
   }
   return [...new Map(list.map((s) => [JSON.stringify(Object.entries(s).sort()), s])).values()];
 }
@@ -97,9 +109,10 @@ for (const shape of shapes) {
   const buffers = b.encode(), dims = { T: rows }, kernelOptions = { dims: ['T'], features: opened.features };
   const runs: { readonly schedule: Schedule; readonly executed: number; readonly ready: Prepared; readonly first: number; readonly times: number[] }[] = [];
   for (const schedule of candidates(spec, rows)) {
-    const kernel = schedule.family === 'matmul' ? matmulKernel(spec, schedule, kernelOptions) : matvecKernel(spec, schedule, kernelOptions);
-    const ready = await prepareKernels(opened.device, [kernel], { buffers, dims });
-    runs.push({ schedule, executed: kernel.executed!(dims).flops, ready, first: ready.compile + await ready.run(), times: [] });
+    const { spec: whole, buffers: all } = schedule.family === 'matmul' ? withSums(spec, schedule, buffers) : { spec, buffers };
+    const kernels = schedule.family === 'matmul' ? matmulKernels(whole, schedule, kernelOptions) : [matvecKernel(spec, schedule, kernelOptions)];
+    const ready = await prepareKernels(opened.device, kernels, { buffers: all, dims });
+    runs.push({ schedule, executed: kernels[0]!.executed!(dims).flops, ready, first: ready.compile + await ready.run(), times: [] });
   }
   for (let r = 0; r < rounds; r++) for (const run of runs) run.times.push(await run.ready.run());
   const list: Row[] = [];

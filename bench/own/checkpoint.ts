@@ -9,6 +9,12 @@ import { noise } from '../../test/support/attention.ts';
 
 export interface Size { readonly hidden: number; readonly intermediate: number; readonly layers: number; readonly heads: number; readonly kvHeads: number; readonly vocabulary: number }
 
+/** Bytes that a decode step reads at least: every matrix once (weights of `weightBytes`) and the cache of `rows` rows in f32. */
+export function decodeBytes(s: Size, rows: number, weightBytes: number): number {
+  const kv = (s.hidden / s.heads) * s.kvHeads;
+  return weightBytes * (s.layers * s.hidden * (2 * s.hidden + 2 * kv + 3 * s.intermediate) + s.hidden * s.vocabulary) + 4 * s.layers * 2 * kv * rows;
+}
+
 export async function writeRandomCheckpoint(folder: string, s: Size): Promise<void> {
   const config = {
     model_type: 'llama', hidden_size: s.hidden, intermediate_size: s.intermediate, num_hidden_layers: s.layers, num_attention_heads: s.heads,

@@ -1,4 +1,5 @@
 /** A bundle on a device without tokenizer, and what its steps take. Times are milliseconds. */
+import type { PromptItem } from '../../runtime/context.ts';
 import type { Bundle, ImageInput } from '../../runtime/node.ts';
 import { openBundleFolder } from '../../runtime/node.ts';
 import { chooseTarget } from '../../runtime/bundle.ts';
@@ -11,7 +12,7 @@ export interface Loaded { readonly bundle: Bundle; readonly program: Program; re
 
 export async function load(folder: string, device: GPUDevice, software: boolean): Promise<Loaded> {
   const bundle = await openBundleFolder(folder), start = performance.now();
-  const program = await Program.create(bundle, chooseTarget(bundle, new Set(device.features), software), device);
+  const program = await Program.create(bundle, chooseTarget(bundle, new Set(device.features), software, device), device);
   const made = performance.now();
   await uploadWeights(bundle, program);
   await device.queue.onSubmittedWorkDone();
@@ -26,11 +27,14 @@ export function picture({ bundle: { manifest } }: Loaded, rows: number, key: str
 
 const ids = (count: number): number[] => Array.from({ length: count }, (_, i) => 1 + ((i * 37) % 1000));
 
+/** A picture and a question of `text` tokens after it. */
+export const prompt = (image: ImageInput, text: number): PromptItem[] => [image, ...ids(text)];
+
 /** Until the first token of a prompt with a new picture before `text` tokens. */
 export async function firstToken(model: Loaded, image: ImageInput, text: number): Promise<number> {
   model.session.reset();
   const start = performance.now();
-  model.session.prefill([image, ...ids(text)]);
+  await model.session.prefill(prompt(image, text));
   await model.session.next();
   return performance.now() - start;
 }
