@@ -4,7 +4,8 @@
  * Linears that read the same rows of the same value become one *matmul group*. The norm in front of them (or the cutting
  * of pictures into patches) becomes the group's prologue, and what follows each linear row by row (bias, activation,
  * gate times up, residual, rotary embedding, the write into the KV cache) its epilogue, as far as nobody else reads the
- * value in between. What is left of elementwise work becomes *elementwise groups*. A group's body holds the very nodes,
+ * value in between. A write of quantised rows needs whole heads, and stays a kernel of its own. Products with the same chosen experts become an *experts group*, with what follows them element by element.
+ * What is left of elementwise work, and the mixing of what experts gave, becomes *elementwise groups*. A group's body holds the very nodes,
  * so the interpreter runs a fused graph by the same table.
  */
 import { GraphBuilder, sweep } from '../compiler/ir/builder.ts';
@@ -12,11 +13,13 @@ import type { Body, Graph, Node } from '../compiler/ir/graph.ts';
 import { isLeaf, leafName } from '../compiler/ir/graph.ts';
 import { opDef } from '../compiler/ir/ops/index.ts';
 import { printRows, sameRows } from '../compiler/ir/rows.ts';
+import type { StateFormat } from '../compiler/ir/state-format.ts';
+import { stateFormatOf } from '../compiler/ir/state-format.ts';
 import { sameType } from '../compiler/ir/types.ts';
 import type { Pass } from './pass.ts';
 
 interface Group {
-  readonly family: 'matmul' | 'elementwise';
+  readonly family: 'matmul' | 'experts' | 'elementwise';
   /** Every node that the group computes. */
   readonly members: Set<Node>;
   /** The members whose values leave the group. */
@@ -46,11 +49,13 @@ function rowsBeforeNorms(g: Graph): Graph {
   return sweep(b.finish());
 }
 
-/** A value that is stored and also read otherwise is read from the state, so that the store can be its one reader. */
+const formatStored = (g: Graph, store: Node): StateFormat => stateFormatOf(g.states.get(String(store.attrs['state']))!);
+
+/** A value that is stored and also read otherwise is read from the state, so that the store can be its one reader: where the state holds it as it is. */
 function readFromStores(g: Graph): Graph {
   const uses = usersOf(g);
   const storeOf = new Map<Node, Node>();
-  for (const n of g.nodes) if (n.op === 'store' && uses.get(n.inputs[1]!)!.length > 1 && n.inputs[1]!.type.dtype === n.type.dtype && !isLeaf(n.inputs[1]!) && n.inputs[1]!.op !== 'rows' && n.inputs[1]!.op !== 'merge') storeOf.set(n.inputs[1]!, n);
+  for (const n of g.nodes) if (n.op === 'store' && formatStored(g, n).kind === 'f32' && uses.get(n.inputs[1]!)!.length > 1 && n.inputs[1]!.type.dtype === n.type.dtype && !isLeaf(n.inputs[1]!) && n.inputs[1]!.op !== 'rows' && n.inputs[1]!.op !== 'merge') storeOf.set(n.inputs[1]!, n);
   if (!storeOf.size) return g;
   const b = GraphBuilder.like(g);
   for (const [map, leaves] of [[b.inputs, g.inputs], [b.weights, g.weights], [b.states, g.states]] as const) for (const n of leaves.values()) b.leaf(map, n);
@@ -113,10 +118,10 @@ function form(g: Graph): Graph {
         if (outside.length + inside.length !== others.length || outside.some((o) => dependsOn(o, group, first))) continue;
         const elementwise = opDef(u.op).elementwise === true && sameType(u.type, root.type) && outside.every((o) => !o.type.rows || sameType(o.type, u.type));
         const turn = u.op === 'rope' && u.inputs[0] === root && u.inputs[1]!.op === 'row_number' && group.family === 'matmul';
-        const write = u.op === 'store' && u.inputs[1] === root && group.family === 'matmul';
+        const write = u.op === 'store' && u.inputs[1] === root && group.family === 'matmul' && formatStored(g, u).kind !== 'int8';
         const open = root.op !== 'rope' && root.op !== 'store';
         if (!(write ? root.op !== 'store' : (elementwise || turn) && open)) continue;
-        if (turn && inside.length) continue;
+        if ((turn && inside.length) || (group.family === 'experts' && outside.length)) continue;
         group.members.add(u);
         groupOf.set(u, group);
         group.roots = [...group.roots.filter((r) => r !== root && !inside.includes(r)), u];
@@ -136,10 +141,17 @@ function form(g: Graph): Graph {
     if ((isNorm(x!) || x!.op === 'patches') && usesOf(x!).every((u) => u.op === 'linear')) group.members.add(x!);
     linears.forEach((l) => groupOf.set(l, group));
     grow(group, Math.min(...[...group.members].map((m) => order.get(m)!)));
-    group.roots.sort(byPlace);
+    group.roots.sort(byPlace((n) => n.op === 'store' || usesOf(n).some((u) => u.op === 'store' && u.inputs[1] === n)));
   }
   for (const n of g.nodes) {
-    if (opDef(n.op).elementwise !== true || groupOf.has(n)) continue;
+    if (n.op !== 'expert_linear' || groupOf.has(n)) continue;
+    const alike = usesOf(n.inputs[0]!).filter((u) => u.op === 'expert_linear' && !groupOf.has(u) && u.inputs[1] === n.inputs[1] && sameType(u.type, n.type));
+    const group: Group = { family: 'experts', members: new Set(alike), roots: [...new Set(alike)] };
+    alike.forEach((l) => groupOf.set(l, group));
+    grow(group, Math.min(...alike.map((m) => order.get(m)!)));
+  }
+  for (const n of g.nodes) {
+    if ((opDef(n.op).elementwise !== true && n.op !== 'mix_experts') || groupOf.has(n)) continue;
     const group: Group = { family: 'elementwise', members: new Set([n]), roots: [n] };
     groupOf.set(n, group);
     grow(group, order.get(n)!);
@@ -151,11 +163,10 @@ function form(g: Graph): Graph {
  * Results in an order that does not depend on the graph: what goes into states last, then by name. A step that computes
  * only keys and values then reads a run of the weights that another step reads with the queries.
  */
-function byPlace(a: Node, b: Node): number {
-  const stored = (n: Node): number => (n.op === 'store' ? 1 : 0);
+const byPlace = (stored: (n: Node) => boolean) => (a: Node, b: Node): number => {
   const name = (n: Node): string => (n.op === 'linear' ? leafName(n.inputs[1]!) : n.inputs.filter((i) => !isLeaf(i)).map(name).find((x) => x) ?? '');
-  return stored(a) - stored(b) || (name(a) < name(b) ? -1 : 1);
-}
+  return Number(stored(a)) - Number(stored(b)) || (name(a) < name(b) ? -1 : 1);
+};
 
 /** Rebuilds the graph with one fused node a group. */
 function emit(g: Graph, groupOf: ReadonlyMap<Node, Group>): Graph {

@@ -4,6 +4,7 @@ import { GraphBuilder, copyNode } from '../compiler/ir/builder.ts';
 import { UserError } from '../compiler/ir/errors.ts';
 import type { Graph, Node } from '../compiler/ir/graph.ts';
 import { leafName } from '../compiler/ir/graph.ts';
+import { expertMatrices } from '../compiler/ir/ops/experts.ts';
 import { suggest } from '../compiler/ir/spelling.ts';
 import { printType } from '../compiler/ir/types.ts';
 import type { WeightFormat } from '../compiler/ir/weight-format.ts';
@@ -34,9 +35,9 @@ export const quantise = (rules: QuantiseRules): Pass => ({
   run: (g) => {
     const products = new Map<string, boolean>();
     for (const n of g.nodes) {
-      const w = n.op === 'linear' || n.op === 'embed' ? n.inputs[1] : undefined;
+      const matrices = n.op === 'linear' || n.op === 'embed' ? [n.inputs[1]!] : n.op === 'expert_linear' ? expertMatrices(n) : [];
       // A matrix that is also a table, or that another part reads too, is not the decoder's alone.
-      if (w?.op === 'weight') products.set(leafName(w), (products.get(leafName(w)) ?? true) && n.op === 'linear' && partOf(n) === 'decoder');
+      for (const w of matrices) if (w.op === 'weight') products.set(leafName(w), (products.get(leafName(w)) ?? true) && n.op !== 'embed' && partOf(n) === 'decoder');
     }
     const formats = new Map<Node, WeightFormat>();
     for (const [name, w] of g.weights) {

@@ -29,8 +29,8 @@ export interface Grid {
 const side = 52, fewest = 11;
 
 /** The sampled rows of a sequence, in the standing layout. */
-export function samplesOf(s: Sequence, g: Graph, { visual, text, images, tiles }: PromptSizes): Sample[] {
-  const dims = resolvePairs(g, { V: visual, T: text, tiles }, images);
+export function samplesOf(s: Sequence, g: Graph, { visual, text, images, tiles, tower }: PromptSizes): Sample[] {
+  const dims = resolvePairs(g, { V: visual, T: text, tiles, ...tower }, images);
   const layout = standingLayout(s, (kind) => rowCount(rowSet(s, [kind])).at(dims), images);
   const kinds = [...new Set(layout.map((x) => maskKind(s, x.kind)))];
   const rows = (kind: string): MaskSegment[] => layout.filter((x) => maskKind(s, x.kind) === kind), count = (xs: readonly MaskSegment[]): number => xs.reduce((n, x) => n + x.length, 0);

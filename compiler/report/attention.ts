@@ -68,8 +68,8 @@ export function groupLayers(all: readonly LayerAttention[]): LayerGroup[] {
 }
 
 /** The pairs of one layer, by the kinds that its mask knows. */
-export function pairCounts({ analysed, optimised }: Pick<VariantStudy, 'analysed' | 'optimised'>, a: LayerAttention, { visual, text, images, tiles }: PromptSizes): PairCount[] {
-  const dims = { V: visual, T: text, tiles }, before = resolvePairs(analysed, dims, images), after = resolvePairs(optimised, dims, images);
+export function pairCounts({ analysed, optimised }: Pick<VariantStudy, 'analysed' | 'optimised'>, a: LayerAttention, { visual, text, images, tiles, tower }: PromptSizes): PairCount[] {
+  const dims = { V: visual, T: text, tiles, ...tower }, before = resolvePairs(analysed, dims, images), after = resolvePairs(optimised, dims, images);
   const s = a.written.type.rows!.sequence, m = maskOf(a.written.attrs, analysed), out = new Map<string, PairCount>();
   const between = (n: Node, g: Graph, q: string, k: string, at: typeof dims | typeof before): bigint => {
     const [queries, keys, values] = n.inputs as [Node, Node, Node], rows = [restrictRows(queries.type.rows!, [q]), restrictRows(keys.type.rows!, [k])] as const;

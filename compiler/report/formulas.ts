@@ -10,7 +10,7 @@ import { html, raw } from './format.ts';
 import type { Study } from './study.ts';
 
 const partLabels: Readonly<Record<Part, string>> = { vision: 'vision tower', projector: 'projector', decoder: 'decoder', head: 'head' };
-const dimLabels: Readonly<Record<string, string>> = { V: 'visual tokens', T: 'text tokens', G: 'generated tokens', tiles: 'pictures that the vision tower sees', images: 'images of the prompt' };
+const dimLabels: Readonly<Record<string, string>> = { V: 'visual tokens', T: 'text tokens', G: 'generated tokens', tiles: 'pictures that the vision tower sees', P: 'patches of each', images: 'images of the prompt' };
 
 /** Formulas that are the same in every variant are written once. */
 export interface FormulaGroup { readonly part: Part; readonly variants: readonly string[]; readonly formula: Poly }

@@ -15,7 +15,7 @@ interface Need extends MemoryNeed { readonly name: string }
 
 /** Undefined where no variant can be staged. */
 export function memoryFigure({ variants, sizes, sizesText, generate }: Study): Figure | undefined {
-  const dims = { V: sizes.visual, T: sizes.text };
+  const dims = { V: sizes.visual, T: sizes.text, ...sizes.tower };
   const needs = variants.flatMap(({ name, kernels }): Need[] => (typeof kernels === 'string' ? [] : [{ name, ...memoryNeed(kernels.program, { dims, images: sizes.images, tiles: sizes.tiles, generate }, compiled.f16) }]));
   const [base] = needs;
   if (!base) return undefined;

@@ -31,7 +31,7 @@ interface Estimate { readonly name: string; readonly marks: readonly RooflineMar
 
 /** Estimates every kernel of a variant, and puts those together that are alike; those that take longest come first. */
 export function rooflineMarks(kernels: ProgramCost, { device: { profile, math }, sizes, generate }: Pick<Study, 'device' | 'sizes' | 'generate'>): Omit<Estimate, 'name'> {
-  const all = rooflineTime(kernels, profile, { dims: { V: sizes.visual, T: sizes.text }, images: sizes.images, tiles: sizes.tiles, generate }, { math });
+  const all = rooflineTime(kernels, profile, { dims: { V: sizes.visual, T: sizes.text, ...sizes.tower }, images: sizes.images, tiles: sizes.tiles, generate }, { math });
   const peak = peakOf(profile, math), marks = new Map<string, RooflineMark>(), byEntry = new Map<string, number>();
   for (const { entry, name, flops, bytes, seconds, bound } of all.kernels) {
     byEntry.set(entry, (byEntry.get(entry) ?? 0) + seconds);

@@ -21,8 +21,8 @@ export interface Spent {
 }
 
 /** Of the parts that make the convention's total, in the order of the graph: tower, projector, decoder, head. */
-export function spentBy({ formula }: VariantStudy, { visual, text, images, tiles }: PromptSizes): Spent {
-  const dims = resolvePairs(formula.graph, { V: visual, T: text, tiles }, images), role = rolesOf(formula);
+export function spentBy({ formula }: VariantStudy, { visual, text, images, tiles, tower }: PromptSizes): Spent {
+  const dims = resolvePairs(formula.graph, { V: visual, T: text, tiles, ...tower }, images), role = rolesOf(formula);
   // Of a tower by itself the layers are told apart, else the decoder's.
   const main: Part = formula.nodes.some((n) => n.part === 'decoder') ? 'decoder' : 'vision';
   const columns = new Map<string, { part: Part; layer: number | undefined; flops: Map<LayerRole, bigint> }>(), byRole = new Map<Role, bigint>();

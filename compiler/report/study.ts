@@ -18,7 +18,7 @@ import { optimise } from '../../passes/pipeline.ts';
 import { pruneByMask } from '../../passes/prune-by-mask.ts';
 
 /** Sizes of a prompt: rows, images, and tiles, the pictures that the vision tower sees. */
-export interface PromptSizes { readonly visual: number; readonly text: number; readonly images: number; readonly tiles: number }
+export interface PromptSizes { readonly visual: number; readonly text: number; readonly images: number; readonly tiles: number; /** Dims that count rows of towers, where pictures do. */ readonly tower?: Readonly<Record<string, number>> }
 
 /** A graph in numbers. */
 export interface Size {
@@ -90,7 +90,7 @@ const dense: Convention = { ...conventions['exact']!, pairs: 'rectangle' };
 
 /** Takes a variant through the passes. `written` is its traced graph. */
 export function studyVariant(name: string, written: Graph, convention: Convention, sizes: PromptSizes): VariantStudy {
-  const dims = { V: sizes.visual, T: sizes.text, tiles: sizes.tiles };
+  const dims = { V: sizes.visual, T: sizes.text, tiles: sizes.tiles, ...sizes.tower };
   const known = new Map<Graph, Size>();
   const sizeOf = (g: Graph): Size => {
     let size = known.get(g);
@@ -114,7 +114,7 @@ export function studyVariant(name: string, written: Graph, convention: Conventio
   });
   const formula = costFormula(written, convention);
   return {
-    name, written, analysed, pruned, optimised, passes, formula, cost: formula.at({ dims: { V: sizes.visual, T: sizes.text }, images: sizes.images, tiles: sizes.tiles }),
+    name, written, analysed, pruned, optimised, passes, formula, cost: formula.at({ dims: { V: sizes.visual, T: sizes.text, ...sizes.tower }, images: sizes.images, tiles: sizes.tiles }),
     kernels: kernelsOf(written),
   };
 }

@@ -80,7 +80,7 @@ describe('JSON', () => {
 describe('tables', () => {
   test('state the convention, and what bytes and time are of', async () => {
     const { output } = await run(...shapes, '--compare', 'self,composite', '--convention', 'dense', '--device', 'h100-sxm', '--formula');
-    expect(output).toMatch(/^checkpoint, 64 visual and 9 text tokens; FLOPs, convention dense: 2 per multiply-add/);
+    expect(output).toMatch(/^shapes, 64 visual and 9 text tokens; FLOPs, convention dense: 2 per multiply-add/);
     for (const title of ['bytes moved by the kernels as they are compiled (matrices f16, all else f32; scores of attention never go to memory):', 'time at best on NVIDIA H100 SXM5 80 GB (roofline: f16 989 TFLOP/s, 3.35 TB/s; NVIDIA', 'memory needed for this conversation (matrices f16, all else f32):', 'composite, FLOPs, convention dense (V: visual tokens; T: text tokens; tiles: pictures that the vision tower sees):'])
       expect(output).toContain(title);
   });
@@ -94,7 +94,7 @@ describe('tables', () => {
   });
   test('LaTeX is a block with comments, and nothing else', async () => {
     const { output } = await run(...shapes, '--latex', '--by', 'op');
-    expect(output).toMatch(/^% checkpoint, variant self; FLOPs, convention exact: .*\n% V: visual tokens; .*\n\\begin\{align\*\}\n( {2}F_\{\\text\{.*\}\} &= .*\n)+\\end\{align\*\}\n$/);
+    expect(output).toMatch(/^% shapes, variant self; FLOPs, convention exact: .*\n% V: visual tokens; .*\n\\begin\{align\*\}\n( {2}F_\{\\text\{.*\}\} &= .*\n)+\\end\{align\*\}\n$/);
   });
 });
 

@@ -48,10 +48,10 @@ export async function build(source: ModelSource, mask: Mask, cache: string): Pro
 export const costOf = (source: ModelSource, mask: Mask, visual: number, text: number): Cost<bigint> =>
   flops(trace(source.create(mask), { name: source.name }).graph, { visual, text });
 
-/** Bytes that the fused kernels of `vision` and `prefill` read and write for a prompt, weights included. */
+/** Bytes that the fused kernels read and write for a prompt with a new picture, weights included. */
 export function bytesOf({ compiled: { entries } }: Built, visual: number, text: number): number {
   const dims = { V: visual, T: text, CV: visual, CT: text, tiles: 1 };
-  return [entries.vision, entries.prefill].reduce((sum, g) => {
+  return (entries.first ? [entries.first] : [entries.vision, entries.prefill]).reduce((sum, g) => {
     if (!g) return sum;
     const { weights, read, written } = traffic(g);
     return sum + [weights, read, written].reduce((s, p) => s + Number(p.evaluate(dims)), 0);

@@ -12,7 +12,8 @@ export interface Side {
   readonly bytes: number;
   readonly memory: number;
   readonly dispatches: { readonly prompt: number; readonly token: number };
-  readonly times: AnswerTimes;
+  /** Of a question about a new picture, and of one about a picture that was seen amid other text. */
+  readonly times: { readonly fresh: AnswerTimes; readonly again: AnswerTimes };
   /** Milliseconds of each token after the first. */
   readonly perToken: number;
 }
@@ -53,12 +54,11 @@ export function closingTable(r: Result): string {
     line('  for the prompt', (s) => s.dispatches.prompt, String),
     line('  for each further token', (s) => s.dispatches.token, String),
     heading(`measured, median of ${r.rounds}`),
-    line('  vision (once a picture)', (s) => s.times.vision, milliseconds),
-    line('  prefill (once a question)', (s) => s.times.prefill, milliseconds),
-    line('  until the first token', (s) => s.times.vision + s.times.prefill, milliseconds),
+    line('  new picture, first token', (s) => s.times.fresh.prompt, milliseconds),
+    line('  picture seen, first token', (s) => s.times.again.prompt, milliseconds),
     line('  each further token', (s) => s.perToken, milliseconds),
     heading('answers'),
     ['  as the picture was drawn', `${r.right.self} of ${r.asked}`, `${r.right.composite} of ${r.asked}`, ''],
     ['  the same under both', '', `${r.agree} of ${r.asked}`, ''],
-  ]) + "\nComposite's vision includes the decoder's visual rows: they wait for no question.";
+  ]) + "\nA picture seen before, amid other text: composite has all its rows in the visual memory; self computes them again in the decoder.";
 }
