@@ -107,6 +107,9 @@ async function exactly(kind: Exclude<AdapterKind, 'software'>, why: string): Pro
   return request(kind, why, drivers);
 }
 
+/** Every instance that was made. Dawn's threads outlive a device that is closed, and die of an instance that is collected under them. */
+const instances: GPU[] = [];
+
 const NULL_OPTIONS = ['backend=null', 'enable-dawn-features=allow_unsafe_apis'];
 /** Subgroup matrices need the first, f16 on NVIDIA under Linux the second; timestamps come exact without the third. */
 const ENABLED = ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia'];
@@ -124,6 +127,7 @@ async function request(kind: AdapterKind | undefined, why: string, drivers?: rea
   const isNull = kind === 'null';
   const flags = isNull ? NULL_OPTIONS : [`enable-dawn-features=${ENABLED.join(',')}`, `disable-dawn-features=${DISABLED.join(',')}`];
   const gpu = create(flags);
+  instances.push(gpu);
   const ask = () => withDrivers(drivers, () => gpu.requestAdapter({ powerPreference: 'high-performance' }));
   const adapter = await ask();
   if (!adapter) return undefined;

@@ -21,10 +21,17 @@ export async function caught(device: GPUDevice, filter: GPUErrorFilter, work: ()
   return scope;
 }
 
+/** Both values, or the first failure, once neither is under way. */
+async function settled<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([a, b]);
+  return Promise.all([a, b]);
+}
+
 /** @throws RuntimeError `device` when the device refuses a kernel, `bundle` when a kernel file was changed. */
 export async function createPipelines(bundle: Bundle, target: Target, device: GPUDevice, wanted: Iterable<string>): Promise<Map<string, Compiled>> {
   const types = { read: 'read-only-storage', read_write: 'storage', uniform: 'uniform' } as const;
-  const made = await Promise.all([...new Set(wanted)].map(async (id) => {
+  // All of them end before the first failure is told: whoever hears of it may close the device, and Dawn's threads die of that.
+  const made = await Promise.allSettled([...new Set(wanted)].map(async (id) => {
     const kernel = target.kernels[id];
     if (!kernel) throw new RuntimeError('bundle', `${bundle.label}: a dispatch names the kernel '${id}', which the bundle does not have. Compile it anew.`);
     const code = new TextDecoder().decode(await readChecked(bundle, kernel));
@@ -35,7 +42,7 @@ export async function createPipelines(bundle: Bundle, target: Target, device: GP
       making = device.createComputePipelineAsync({ label: id, layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }), compute: { module } });
     });
     try {
-      const [pipeline, invalid] = await Promise.all([making, scope]);
+      const [pipeline, invalid] = await settled(making, scope);
       if (invalid) throw invalid;
       return [id, { pipeline, layout }] as const;
     } catch (cause) {
@@ -44,5 +51,7 @@ export async function createPipelines(bundle: Bundle, target: Target, device: GP
       throw new RuntimeError('device', `The device does not accept the kernel ${bundle.label}/${kernel.file}: ${first ? `line ${first.lineNum}, column ${first.linePos}: ${first.message}` : reasonOf(cause)}.`, { cause });
     }
   }));
-  return new Map(made);
+  const failed = made.find((m) => m.status === 'rejected');
+  if (failed) throw failed.reason;
+  return new Map(made.flatMap((m) => (m.status === 'fulfilled' ? [m.value] : [])));
 }
