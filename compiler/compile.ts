@@ -1,54 +1,56 @@
 /** The whole way: a traced model through the passes, staging and fusion to the content of a bundle. */
 import type { EntryName, Manifest, Tiling } from '../runtime/manifest.ts';
 import { schemaVersion } from '../runtime/manifest.ts';
-import { byTile, byTileName } from '../passes/by-tile.ts';
-import { fuse } from '../passes/fuse.ts';
-import { firstStep, optimise, stageProgram } from '../passes/pipeline.ts';
-import type { QuantiseRules } from '../passes/quantise.ts';
-import { checkRules, quantise } from '../passes/quantise.ts';
+import { defaultBindingLimit } from './bundle/binding-limit.ts';
 import type { Checkpoint } from './bundle/checkpoint.ts';
-import type { DeviceClass } from './bundle/families.ts';
-import { familiesFor } from './bundle/families.ts';
-import { packedTensor } from './bundle/pack-data.ts';
-import { Packing } from './bundle/packing.ts';
+import type { DeviceClass, Made, UsualPrompt } from './bundle/families.ts';
+import { familiesFor, usualPrompt } from './bundle/families.ts';
+import { weightsOf } from './bundle/packed-weights.ts';
 import type { QuantisationReport } from './bundle/quantisation-report.ts';
 import { QuantisationLog } from './bundle/quantisation-report.ts';
 import type { BuiltTarget } from './bundle/target.ts';
-import { buildTarget, wantWeights } from './bundle/target.ts';
+import { buildTarget } from './bundle/target.ts';
 import type { BundleContent } from './bundle/write.ts';
-import { dispatchFlops } from './bundle/flops.ts';
+import { dispatchBytes, dispatchFlops } from './bundle/flops.ts';
+import { compiled as compiledStorage } from './cost/storage.ts';
 import { rowsPerPicture } from './dsl/image-layout.ts';
-import { GraphBuilder, rewrite } from './ir/builder.ts';
+import type { StorageOptions } from './entries.ts';
+import { entriesOf, packingOf } from './entries.ts';
 import { UserError } from './ir/errors.ts';
 import type { Graph } from './ir/graph.ts';
 import { keptShare } from './ir/ops/keep.ts';
 import { printMaskExpr, readsFuture, staysInImage } from './ir/mask/index.ts';
-import { program } from './ir/program.ts';
 import type { Sequence } from './ir/rows.ts';
 import type { WeightFormat } from './ir/weight-format.ts';
-import { formatOf, printWeightFormat } from './ir/weight-format.ts';
+import { formatOf, printWeightFormat, rowBytes } from './ir/weight-format.ts';
+import type { Arithmetic } from './schedule/product-shape.ts';
+import type { ScheduleTable } from './schedule/table.ts';
 import { version } from './version.ts';
 
-export interface CompileOptions {
+export interface CompileOptions extends StorageOptions {
   /** What to call the model; `model_type` of its config; which variant of masks and row rules this is. */
   readonly name: string;
   readonly type: string;
   readonly variant: string;
-  /** Storage of the weight matrices that are not quantised. Vectors, activations and sums are f32. */
-  readonly dtype: 'f32' | 'f16';
-  /** Which matrices are stored in fewer bits. */
-  readonly quantise?: QuantiseRules;
   /** Most image rows and text rows of a conversation. */
   readonly maxVisual: number;
   readonly maxText: number;
   /** Checkpoint to take weights and tokenizer from, and its own name of each parameter. */
-  readonly checkpoint?: { readonly files: Checkpoint; readonly nameOf: (parameter: string) => string };
+  readonly checkpoint?: { readonly files: Pick<Checkpoint, 'folder' | 'source'>; readonly nameOf: (parameter: string) => string };
   /** How pictures of any size are cut, for models that see them as several pictures. */
   readonly tiling?: Tiling;
   readonly imageToken?: { readonly text: string; readonly id: number };
   readonly stopTokens?: readonly number[];
   /** Device classes to compile for; all by default. */
   readonly targets?: readonly DeviceClass[];
+  /** The coarsest operands that products may be computed with; by default no coarser than their weights. `int8` changes results. */
+  readonly arithmetic?: Arithmetic;
+  /** Measured schedules; where they are others than the defaults, their adapters get programs of their own. */
+  readonly tables?: readonly ScheduleTable[];
+  /** The prompt that schedules are chosen for, as far as a session has room for it. */
+  readonly usual?: UsualPrompt;
+  /** Called for the kernels of every piece of work whose schedule was chosen. */
+  readonly onMade?: (made: Made, target: string) => void;
   /** Called after every pass. */
   readonly onPass?: (pass: string, graph: Graph) => void;
 }
@@ -60,6 +62,8 @@ export interface Compiled {
   readonly targets: readonly BuiltTarget[];
   /** Format of every weight, by the graph's name of it. */
   readonly formats: ReadonlyMap<string, WeightFormat>;
+  /** Bytes of all weights in the bundle, rows that are stored twice included; its files have safetensors' headers besides. */
+  readonly weightBytes: bigint;
   /** What quantisation cost and saved; errors once the weights have been written. Absent if nothing was to be quantised. */
   readonly quantisation?: () => QuantisationReport;
 }
@@ -67,35 +71,35 @@ export interface Compiled {
 /** Compiles a traced graph whose output `logits` is the last text row. */
 export function compile(traced: Graph, options: CompileOptions): Compiled {
   refuseChoices(traced, options.variant);
-  if (options.quantise) checkRules(traced, options.quantise);
-  const whole = optimise(withNextToken(traced), options.onPass, options.quantise ? [quantise(options.quantise)] : []);
-  const steps = stageProgram(whole, options.onPass), first = firstStep(whole, steps, options.onPass);
-  const staged = byTile(program([...steps.graphs.values(), ...(first ? [first] : [])])), tiled = staged.graphs.has('tile');
-  if (tiled) for (const name of ['tile', 'vision', 'first']) if (staged.graphs.has(name)) options.onPass?.(`${name}: ${byTileName}`, staged.graphs.get(name)!);
-  const entries: Partial<Record<EntryName, Graph>> = {};
-  for (const [name, g] of staged.graphs) {
-    const fused = fuse.run(g);
-    options.onPass?.(`${name}: ${fuse.name}`, fused);
-    entries[name as EntryName] = fused;
-  }
+  const entries = entriesOf(traced, options, options.onPass), tiled = entries.tile !== undefined;
   const plain = { kind: options.dtype }, log = new QuantisationLog(), weights = new Map(Object.values(entries).flatMap((g) => [...g.weights]));
-  const formats = new Map([...weights].map(([name, n]) => [name, formatOf(n, plain)]));
-  const packing = new Packing((name) => formats.get(name)!);
-  wantWeights(packing, Object.values(entries));
+  const { packing, formats } = packingOf(entries, options), bindingLimit = options.bindingLimit ?? defaultBindingLimit;
   const [main, ...towers] = orderSequences(traced);
-  const capacities = Object.fromEntries(main!.kinds.map((k) => [k.name, k.media ? options.maxVisual : options.maxText]));
-  const targets = familiesFor([...weights.values()].filter((n) => n.type.dims.length > 1).map((n) => formatOf(n, plain)), [main!, ...towers], options.targets, tiled).map((t) => buildTarget({ entries, capacities, tiles: mostTiles(options), packing, flops: dispatchFlops }, t));
+  const capacities = { ...Object.fromEntries(main!.kinds.map((k) => [k.name, k.media ? options.maxVisual : options.maxText])), ...towerCapacities(towers, options) };
+  const { visual, text } = options.usual ?? usualPrompt, prompt = { visual: Math.min(visual, options.maxVisual), text: Math.min(text, options.maxText) };
+  const choosing = { ...(options.targets ? { devices: options.targets } : {}), tiled, tables: options.tables ?? [], prompt, ...(options.arithmetic ? { arithmetic: options.arithmetic } : {}), ...(options.onMade ? { onMade: options.onMade } : {}) };
+  const targets = distinct(familiesFor([...weights.values()].filter((n) => n.type.dims.length > 1).map((n) => formatOf(n, plain)), [main!, ...towers], choosing).map((t) => buildTarget({ entries, capacities, tiles: mostTiles(options), packing, bindingLimit, flops: dispatchFlops, bytes: dispatchBytes(compiledStorage[options.dtype]) }, t)));
   const kernels = new Map(targets.flatMap((t) => [...t.files]));
   const { checkpoint } = options;
   return {
-    entries, targets, formats, ...(options.quantise ? { quantisation: () => log.report(Object.values(entries), plain) } : {}),
+    entries, targets, formats, weightBytes: [...packing.tensors.values()].reduce((sum, p) => sum + BigInt(p.shape[0]! * rowBytes(p.format, p.shape[1] ?? 1)), 0n), ...(options.quantise ? { quantisation: () => log.report(Object.values(entries), plain) } : {}),
     content: {
       manifest: manifestOf(traced, [main!, ...towers], capacities, targets, options),
       kernels,
-      tensors: checkpoint ? [...packing.tensors.values()].map((p) => packedTensor(p, checkpoint.files, checkpoint.nameOf, log.note)) : [],
-      ...(checkpoint ? { checkpoint: checkpoint.files.folder } : {}),
+      ...(checkpoint ? { weights: weightsOf(packing.tensors.values(), (tensor) => checkpoint.files.source(checkpoint.nameOf(tensor)), log.note), checkpoint: checkpoint.files.folder } : {}),
     },
   };
+}
+
+/** Bytes of the weights in a bundle of this storage: lowered, since which rows lie together depends on what kernels bind. */
+export const bundledWeights = (traced: Graph, storage: StorageOptions): bigint =>
+  compile(traced, { ...storage, name: '', type: '', variant: '', maxVisual: 1, maxText: 1, targets: ['software'] }).weightBytes;
+
+/** Targets for adapters only where they differ from that of the adapter's class. */
+function distinct(targets: readonly BuiltTarget[]): BuiltTarget[] {
+  const program = ({ target: { name: _n, adapter: _a, needs: _s, ...rest } }: BuiltTarget): string => JSON.stringify(rest);
+  const usual = new Set(targets.filter((t) => !t.target.adapter).map(program));
+  return targets.filter((t) => !t.target.adapter || !usual.has(program(t)));
 }
 
 /** No kernel chooses rows yet. Rows of which none goes on need no choice. */
@@ -106,17 +110,11 @@ function refuseChoices(g: Graph, variant: string): void {
 
 const mostTiles = ({ tiling }: CompileOptions): number => (tiling?.rule === 'any_resolution' ? tiling.most : 1);
 
-/** Adds the output `next`: the token with the largest logit. */
-function withNextToken(g: Graph): Graph {
-  const logits = g.outputs.get('logits');
-  if (!logits || g.outputs.has('next')) return g;
-  const b = GraphBuilder.like(g);
-  const same = rewrite(g, () => undefined);
-  for (const [map, leaves] of [[b.inputs, same.inputs], [b.weights, same.weights], [b.states, same.states]] as const) for (const n of leaves.values()) b.leaf(map, n);
-  b.nodes.push(...same.nodes);
-  for (const [name, n] of same.outputs) b.output(name, n);
-  b.output('next', b.op('argmax', [same.outputs.get('logits')!], {}, { path: logits.path }));
-  return b.finish();
+/** Most rows of the towers' kinds that a picture's size decides. */
+function towerCapacities(towers: readonly Sequence[], { tiling }: CompileOptions): Record<string, number> {
+  const open = towers.flatMap((s) => s.kinds.filter((k) => !k.count.isConstant));
+  if (open.length && tiling?.rule !== 'native_resolution') throw new UserError(`The rows of the kind '${open[0]!.name}' are counted by the picture, and nothing says how many there may be. Give the model's class a rule for pictures in their own shape (static tiling).`);
+  return Object.fromEntries(open.map((k) => [k.name, (tiling as Extract<Tiling, { rule: 'native_resolution' }>).most]));
 }
 
 /** The sequence of the prompt first, then those of the towers. */
@@ -130,7 +128,7 @@ function manifestOf(g: Graph, sequences: readonly Sequence[], capacities: Readon
   return {
     schema: schemaVersion, generator: `eemllm ${version}`,
     model: {
-      name: options.name, type: options.type, variant: options.variant, dtype: options.dtype, ...(options.quantise ? { quantised: printWeightFormat(options.quantise.format) } : {}),
+      name: options.name, type: options.type, variant: options.variant, dtype: options.dtype, ...(options.quantise ? { quantised: printWeightFormat(options.quantise.format) } : {}), ...(options.kv && options.kv !== 'f32' ? { kv: options.kv } : {}),
       mask: Object.fromEntries([...g.masks.values()].map((m) => [m.name, printMaskExpr(m.expr)])),
     },
     sequences: sequences.map((s) => ({ name: s.name, kinds: s.kinds.map((k) => ({ name: k.name, media: k.media, ...(k.count.isConstant ? {} : { dim: k.count.variables[0]! }), capacity: k.count.constant() ?? capacities[k.name] ?? 0 })) })),
@@ -147,7 +145,7 @@ function mediaOf(g: Graph, main: Sequence, options: CompileOptions): Pick<Manife
   const kinds = main.kinds.map((k) => ({ name: k.name, hasImages: k.media }));
   const lookahead = [...g.masks.values()].some((m) => m.sequence === main && main.kinds.some((q) => main.kinds.some((k) => k.media && !(q.name === k.name && staysInImage(m.expr, k.name, kinds)) && readsFuture(m.expr, q.name, k.name, kinds))));
   return { media: {
-    kind: kind.name, lookahead, input: { source: input.type.dims.length === 3 ? 'pixels' : 'values', shape: [...input.type.dims] },
+    kind: kind.name, lookahead, input: { source: input.type.dims.length === 3 ? 'pixels' : input.type.rows!.sequence === main ? 'values' : 'patches', shape: [...input.type.dims] },
     ...(rows === undefined ? {} : { rowsPerImage: rows }), ...(options.tiling ? { tiling: options.tiling } : {}), ...(options.imageToken ? { imageToken: options.imageToken } : {}),
   } };
 }

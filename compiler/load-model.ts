@@ -48,8 +48,16 @@ export async function openModel(spec: string, { checkpoint }: OpenOptions = {}):
   if (!existsSync(spec)) throw new UserError(`'${spec}' is no built-in model, and there is no file or folder of this name.${suggest(spec, builtinNames, 'Built in are')} A model of your own is named file.ts#Export.`);
   const folder = statSync(spec).isDirectory(), file = folder ? path.join(spec, 'config.json') : spec;
   const config = given ?? readConfig(file, spec);
-  const name = path.basename(path.resolve(folder || path.basename(spec) !== 'config.json' ? spec : path.dirname(spec))).replace(/\.json$/, '');
+  const name = !folder && path.basename(spec) !== 'config.json' ? path.basename(spec).replace(/\.json$/, '') : folderName(path.resolve(folder ? spec : path.dirname(spec)));
   return source({ name, model: familyOf(config, file), config, checkpoint: checkpoint ?? (folder ? spec : undefined), where: file });
+}
+
+/** Names of folders that say nothing of what lies in them. */
+const nameless = /^(checkpoints?|models?|weights|hf|main|latest|snapshots|[0-9a-f]{40})$/i;
+/** What a folder is called: its own name, or that of one around it which says more; of the Hugging Face cache, the repository's. */
+function folderName(folder: string): string {
+  const own = path.basename(folder), parts = folder.split(path.sep).filter(Boolean), telling = parts.findLast((p) => !nameless.test(p));
+  return (telling ?? own).replace(/^models--.*--/, '');
 }
 
 export interface LoadOptions extends OpenOptions {

@@ -11,7 +11,8 @@ export function withMarkTokens(config: JsonObject, folder: string, where: string
   const model = typeof type === 'string' && Object.hasOwn(families, type) ? families[type] : undefined;
   if (!model?.tiling || !model.readConfig || 'mark_tokens' in config || !existsSync(file)) return config;
   const rule = model.tiling(model.readConfig(config, where) as never);
-  if (rule.rule !== 'tile_grid') return config;
+  if (rule.rule === 'any_resolution') return config;
   const tokenizer = new Tokenizer(JSON.parse(readFileSync(file, 'utf8')), config['tokenizer_config'], file), count = (text: string): number => tokenizer.encode(text, { addSpecialTokens: false }).length;
+  if (rule.rule === 'native_resolution') return { ...config, mark_tokens: { fake_image: count(rule.fake_image_token) } };
   return { ...config, mark_tokens: { row_col: count('<row_1_col_1>'), global_img: count(rule.global_image_token), blank_line: count('\n\n') } };
 }

@@ -4,7 +4,9 @@ import { parseGrid } from '../../runtime/polynomial.ts';
 import { openBundleFolder } from '../../runtime/node.ts';
 import { UserError } from '../ir/errors.ts';
 import { printWeightFormat } from '../ir/weight-format.ts';
+import { checkBundle } from '../bundle/check.ts';
 import { executedWork } from '../bundle/executed.ts';
+import { progressBar } from './progress.ts';
 import { counting, percent, precisionOf, printJson, si, table } from './output.ts';
 
 export const inspectCommand = (): Command => new Command('inspect')
@@ -14,8 +16,10 @@ export const inspectCommand = (): Command => new Command('inspect')
   .option('--visual <n>', 'with --text: the work that a prompt of this size executes, tiles and padding included', counting('--visual'))
   .option('--text <n>', 'text rows of that prompt', counting('--text', 1))
   .option('--dispatches', 'list every dispatch')
+  .option('--check', 'compare every file with the hashes in bundle.json, and the weights with what the programs read; exit code 1 if something is wrong')
   .option('--json', 'print as JSON')
-  .action(async (folder: string, options: { target?: string; visual?: number; text?: number; dispatches?: boolean; json?: boolean }) => {
+  .action(async (folder: string, options: { check?: boolean; target?: string; visual?: number; text?: number; dispatches?: boolean; json?: boolean }) => {
+    if (options.check) return check(folder, options.json ?? false);
     const { manifest } = await openBundleFolder(folder);
     const target = options.target ? manifest.targets.find((t) => t.name === options.target) : manifest.targets[0];
     if (!target) throw new UserError(`${folder} has no target '${options.target}'; it has ${manifest.targets.map((t) => t.name).join(', ')}.`);
@@ -24,6 +28,16 @@ export const inspectCommand = (): Command => new Command('inspect')
     if (options.json) printJson({ ...summary, ...(executed ? { executed } : {}), ...(options.dispatches ? { entries: target.entries } : {}) });
     else process.stdout.write(report(target, summary, executed, options.dispatches ?? false));
   });
+
+/** Every fault on a line of its own. */
+async function check(folder: string, json: boolean): Promise<void> {
+  const bar = progressBar('checking'), found = await checkBundle(folder, (done, total) => bar.update(done, total)).finally(() => bar.stop());
+  if (found.faults.length) process.exitCode = 1;
+  if (json) { printJson(found); return; }
+  for (const f of found.faults) process.stderr.write(`error: ${f}\n`);
+  if (found.strangers.length) process.stdout.write(`not named in bundle.json, and read by nobody: ${found.strangers.join(', ')}\n`);
+  if (!found.faults.length) process.stdout.write(`${folder}: ${found.files} files, ${si(found.bytes, 'B')}, all as they were made\n`);
+}
 
 type Summary = ReturnType<typeof summarise>;
 function summarise(manifest: Manifest, target: Target) {

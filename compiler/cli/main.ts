@@ -11,6 +11,8 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   sweep: async () => (await import('./sweep.ts')).sweepCommand(),
   report: async () => (await import('./report.ts')).reportCommand(),
   opt: async () => (await import('./opt.ts')).optCommand(),
+  tune: async () => (await import('./tune.ts')).tuneCommand(),
+  profile: async () => (await import('./profile.ts')).profileCommand(),
   verify: async () => (await import('./verify.ts')).verifyCommand(),
   inspect: async () => (await import('./inspect.ts')).inspectCommand(),
   doctor: async () => (await import('./doctor.ts')).doctorCommand(),

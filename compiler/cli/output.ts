@@ -35,6 +35,12 @@ export const counting = (what: string, least = 0) => (text: string): number => {
   if (!/^\d+$/.test(text) || !Number.isSafeInteger(n) || n < least || n > 1e9) throw new InvalidArgumentError(`${what} must be a whole number from ${least} to 1,000,000,000, not '${text}'.`);
   return n;
 };
+/** Parses a number of bytes from the command line: 4096, 512MB, 1.5GiB. */
+export const byteCount = (what: string) => (text: string): number => {
+  const [, digits, prefix, binary] = /^(\d+(?:\.\d+)?) ?(?:(?:([kMG])(i?))?B)?$/i.exec(text) ?? [], n = Number(digits) * (binary ? 1024 : 1000) ** ('kmg'.indexOf((prefix ?? '').toLowerCase() || 'b') + 1);
+  if (digits === undefined || !Number.isInteger(n) || n < 1 || !Number.isSafeInteger(n)) throw new InvalidArgumentError(`${what} must be a number of bytes, as in 134217728, 128MiB or 1GB, not '${text}'.`);
+  return n;
+};
 export const number = (what: string, low: number, high: number) => (text: string): number => {
   const n = Number(text);
   if (text.trim() === '' || !(n >= low && n <= high)) throw new InvalidArgumentError(`${what} must be a number from ${low} to ${high}, not '${text}'.`);
@@ -42,5 +48,6 @@ export const number = (what: string, low: number, high: number) => (text: string
 };
 /** For options that may be given several times. */
 export const collect = (value: string, previous: string[] = []): string[] => [...previous, value];
-/** How a model's matrices are stored: `f16`, or `int4:group=32 and f16`. */
-export const precisionOf = ({ dtype, quantised }: { readonly dtype: string; readonly quantised?: string | undefined }): string => (quantised === undefined ? dtype : `${quantised} and ${dtype}`);
+/** How a model's matrices are stored: `f16`, or `int4:group=32 and f16`; and its keys and values: `f16, KV int8`. */
+export const precisionOf = ({ dtype, quantised, kv }: { readonly dtype: string; readonly quantised?: string | undefined; readonly kv?: string | undefined }): string =>
+  `${quantised === undefined ? dtype : `${quantised} and ${dtype}`}${kv === undefined || kv === 'f32' ? '' : `, KV ${kv}`}`;

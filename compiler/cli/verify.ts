@@ -4,12 +4,14 @@ import type { AdapterPreference } from '../../runtime/node-adapter.ts';
 import type { TensorResult, VerifyReport } from '../verify/report.ts';
 import { worstOf } from '../verify/report.ts';
 import { verify } from '../verify/verify.ts';
+import type { KvFlags } from './kv.ts';
+import { kvOption } from './kv.ts';
 import { collect, precisionOf, printJson, table } from './output.ts';
 import { progressBar } from './progress.ts';
 import type { QuantFlags } from './quant.ts';
 import { keepOption, quantOption, quantiseRules } from './quant.ts';
 
-interface VerifyFlags extends QuantFlags {
+interface VerifyFlags extends QuantFlags, KvFlags {
   golden?: string; variant?: string[]; case?: string[]; dtype: 'f32' | 'f16'; backend: 'gpu' | 'interpreter'; adapter?: AdapterPreference; all?: boolean; json?: boolean;
 }
 
@@ -22,6 +24,7 @@ export const verifyCommand = (): Command => new Command('verify')
   .addOption(new Option('--dtype <dtype>', 'storage of the weight matrices').choices(['f32', 'f16']).default('f32'))
   .addOption(quantOption())
   .addOption(keepOption())
+  .addOption(kvOption())
   .addOption(new Option('--backend <backend>', 'run kernels on a device, or the graphs in the reference interpreter').choices(['gpu', 'interpreter']).default('gpu'))
   .option('--adapter <kind>', 'auto, hardware, lavapipe or swiftshader')
   .option('--all', 'list every tensor, and those that were not compared')
@@ -31,7 +34,7 @@ export const verifyCommand = (): Command => new Command('verify')
     const quantise = quantiseRules(flags, flags.dtype), bar = flags.json ? undefined : progressBar('verifying');
     const report = await verify(checkpoint, {
       ...(flags.golden === undefined ? {} : { golden: flags.golden }), ...(flags.variant ? { variants: flags.variant } : {}), ...(flags.case ? { cases: flags.case } : {}),
-      ...(flags.adapter ? { adapter: flags.adapter } : {}), dtype: flags.dtype, ...(quantise ? { quantise } : {}), backend: flags.backend, onProgress: (done, total) => bar?.update(done, total),
+      ...(flags.adapter ? { adapter: flags.adapter } : {}), dtype: flags.dtype, ...(quantise ? { quantise } : {}), kv: flags.kv, backend: flags.backend, onProgress: (done, total) => bar?.update(done, total),
     }).finally(() => bar?.stop());
     if (flags.json) printJson(report); else process.stdout.write(describe(report, flags.all ?? false));
     process.exitCode = report.ok ? 0 : 1;
@@ -40,8 +43,8 @@ export const verifyCommand = (): Command => new Command('verify')
 function describe(r: VerifyReport, all: boolean): string {
   const lines: string[] = [], rows = all ? r.tensors.map((worst) => ({ worst, count: 1 })) : worstOf(r.tensors);
   lines.push(`${r.checkpoint}, ${precisionOf(r)}, on ${r.adapter ?? 'the interpreter'}`, '');
-  lines.push(table(['case', 'variant', all ? 'tensor' : 'worst tensor', ...(all ? [] : ['of']), 'absolute', 'relative', ...(r.quantised === undefined ? [] : ['RMS']), 'limit', ''],
-    rows.map(({ worst: t, count }) => [t.case ?? '–', t.variant ?? '–', shortName(t), ...(all ? [] : [String(count)]), error(t.absolute), error(t.relative), ...(r.quantised === undefined ? [] : [error(t.rms)]), t.tolerance === 0 ? 'exact' : `${error(t.tolerance)}${t.measure === 'rms' ? ' RMS' : ''}`, t.ok ? 'ok' : pc.red('FAILS')])));
+  lines.push(table(['case', 'variant', all ? 'tensor' : 'worst tensor', ...(all ? [] : ['of']), 'absolute', 'relative', ...(byRms(r) ? ['RMS'] : []), 'limit', ''],
+    rows.map(({ worst: t, count }) => [t.case ?? '–', t.variant ?? '–', shortName(t), ...(all ? [] : [String(count)]), error(t.absolute), error(t.relative), ...(byRms(r) ? [error(t.rms)] : []), t.tolerance === 0 ? 'exact' : `${error(t.tolerance)}${t.measure === 'rms' ? ' RMS' : ''}`, t.ok ? 'ok' : pc.red('FAILS')])));
   lines.push('', table(['case', 'variant', 'greedy tokens', ''], r.tokens.map((t) => [t.case, t.variant, t.given.join(' '), t.equal ? 'equal' : pc.red(`expected ${t.expected.join(' ')}`)])));
   const reasons = new Map<string, string[]>();
   for (const { tensor, reason } of r.notCompared) reasons.set(reason, [...(reasons.get(reason) ?? []), tensor]);
@@ -52,5 +55,7 @@ function describe(r: VerifyReport, all: boolean): string {
   return lines.join('\n') + '\n';
 }
 
+/** True if some tensor's limit is one of its RMS error. */
+const byRms = (r: VerifyReport): boolean => r.tensors.some((t) => t.measure === 'rms');
 const shortName = (t: TensorResult): string => (t.case === undefined ? t.tensor : t.tensor.slice(t.case.length + 1));
 const error = (x: number): string => (x === 0 ? '0' : Number.isFinite(x) ? x.toExponential(1) : 'no number');

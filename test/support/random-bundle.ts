@@ -1,15 +1,17 @@
 /** A random case (random-graphs.ts) as a bundle on a device, beside the interpreter of the graph as its author wrote it. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Checkpoint } from '../../compiler/bundle/checkpoint.ts';
+import { Checkpoint } from '../../compiler/bundle/checkpoint.ts';
 import type { DeviceClass } from '../../compiler/bundle/families.ts';
+import { writeSafetensors } from '../../compiler/bundle/safetensors-writer.ts';
 import { writeBundle } from '../../compiler/bundle/write.ts';
 import { storedAs } from '../../compiler/bundle/quantise.ts';
 import type { Compiled } from '../../compiler/compile.ts';
 import { compile } from '../../compiler/compile.ts';
 import type { Layout, Segment } from '../../compiler/ir/index.ts';
 import { interpret } from '../../compiler/ir/index.ts';
+import type { ScheduleTable } from '../../compiler/schedule/table.ts';
 import type { QuantiseRules } from '../../passes/quantise.ts';
 import { chooseTarget } from '../../runtime/bundle.ts';
 import type { ImageInput, PromptItem } from '../../runtime/context.ts';
@@ -26,6 +28,10 @@ export interface BundleOptions {
   readonly device: DeviceClass;
   readonly dtype: 'f32' | 'f16';
   readonly quantise?: QuantiseRules;
+  /** Most bytes that a kernel may bind: larger weights are split. */
+  readonly bindingLimit?: number;
+  /** Measured schedules; with some, the device's own adapter has a say in which target is taken. */
+  readonly tables?: readonly ScheduleTable[];
   /** Features that the target may use: without `shader-f16`, f16 weights are packed. */
   readonly features: ReadonlySet<string>;
   readonly maxVisual: number;
@@ -66,17 +72,16 @@ type Formats = Compiled['formats'];
 export async function withSession<T>(c: Case, device: GPUDevice, o: BundleOptions, use: (session: Session, formats: Formats) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'eemllm-random-'));
   try {
-    const rows = async (name: string, from: number, count: number): Promise<Float32Array> => {
-      const all = c.weights.get(name)!, width = all.length / c.graph.weights.get(name)!.type.dims[0]!;
-      return all.slice(from * width, (from + count) * width);
-    };
-    const files = { folder: join(folder, 'none'), rows } as unknown as Checkpoint;
+    await writeSafetensors(folder, [...c.weights].map(([name, w]) => ({ name, dtype: 'F32' as const, shape: [...c.graph.weights.get(name)!.type.dims], data: () => new Uint8Array(w.buffer, w.byteOffset, w.byteLength) })));
+    await writeFile(join(folder, 'config.json'), '{}');
+    const files = await Checkpoint.open(folder);
     const { content, formats } = compile(c.graph, {
-      name: 'random', type: 'random', variant: 'own', dtype: o.dtype, ...(o.quantise ? { quantise: o.quantise } : {}), maxVisual: o.maxVisual, maxText: o.maxText, targets: [o.device], checkpoint: { files, nameOf: (name) => name },
+      name: 'random', type: 'random', variant: 'own', dtype: o.dtype, ...(o.quantise ? { quantise: o.quantise } : {}), maxVisual: o.maxVisual, maxText: o.maxText, targets: [o.device], checkpoint: { files, nameOf: (name) => name }, ...(o.bindingLimit === undefined ? {} : { bindingLimit: o.bindingLimit }), tables: o.tables ?? [],
     });
+    await files.close();
     await writeBundle(join(folder, 'bundle'), content);
     const bundle = await openBundleFolder(join(folder, 'bundle'));
-    const program = await Program.create(bundle, chooseTarget(bundle, o.features, o.device === 'software'), device);
+    const program = await Program.create(bundle, chooseTarget(bundle, o.features, o.device === 'software', o.tables ? device : {}), device);
     const session = new Session(program, bundle.manifest);
     try {
       await uploadWeights(bundle, program);

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { compileModel } from '../../compiler/cli/compile.ts';
 import { findModel } from '../../compiler/cli/model.ts';
+import type { StateFormatKind } from '../../compiler/ir/state-format.ts';
 import type { QuantisedFormat } from '../../compiler/ir/weight-format.ts';
 import { printWeightFormat } from '../../compiler/ir/weight-format.ts';
 import { root, shapesFolder } from './shapes-lines.ts';
@@ -18,9 +19,9 @@ export class BundleFolder {
   private readonly made = new Map<string, Promise<string>>();
 
   /** The shapes bundle of a variant, compiled when first asked for. */
-  shapes(variant: string, dtype: 'f32' | 'f16' = 'f32', limits = { maxVisual: 256, maxText: 256 }, quant?: QuantisedFormat): Promise<string> {
-    const name = `${variant}-${dtype}-${quant ? printWeightFormat(quant) : ''}-${limits.maxVisual}-${limits.maxText}`.replace(/[^\w-]+/g, '_'), output = join(this.path, name);
-    if (!this.made.has(name)) this.made.set(name, findModel(shapesCheckpoint).then((source) => compileModel(source, { mask: variant, dtype, ...(quant ? { quant } : {}), ...limits, output })).then(() => output));
+  shapes(variant: string, dtype: 'f32' | 'f16' = 'f32', limits = { maxVisual: 256, maxText: 256 }, quant?: QuantisedFormat, kv?: StateFormatKind): Promise<string> {
+    const name = `${variant}-${dtype}-${quant ? printWeightFormat(quant) : ''}-${kv ?? ''}-${limits.maxVisual}-${limits.maxText}`.replace(/[^\w-]+/g, '_'), output = join(this.path, name);
+    if (!this.made.has(name)) this.made.set(name, findModel(shapesCheckpoint).then((source) => compileModel(source, { mask: variant, dtype, ...(quant ? { quant } : {}), ...(kv ? { kv } : {}), ...limits, output })).then(() => output));
     return this.made.get(name)!;
   }
   /** A path in the folder that holds nothing yet. */

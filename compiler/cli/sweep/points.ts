@@ -40,7 +40,7 @@ export interface SweepOptions {
 }
 
 /** What the prompt and its pictures come to; `images` as masks count them. */
-export interface PointSizes { readonly visual: number; readonly text: number; readonly images: number; readonly tiles: number }
+export interface PointSizes { readonly visual: number; readonly text: number; readonly images: number; readonly tiles: number; /** Dims that count rows of towers, where pictures do. */ readonly tower?: Readonly<Record<string, number>> }
 export interface Point extends PointSizes {
   /** The swept values, by name, as they were given. */
   readonly at: Readonly<Record<string, string>>;
@@ -76,7 +76,7 @@ export function sweep({ source, variants, convention, over, fixed, device, onPro
     return {
       at, ...sizes,
       variants: exact.map((text, i) => {
-        const { formula, kernels } = built(text, at['resolution']), where = { dims: { V: sizes.visual, T: sizes.text }, images: sizes.images, tiles: sizes.tiles };
+        const { formula, kernels } = built(text, at['resolution']), where = { dims: { V: sizes.visual, T: sizes.text, ...sizes.tower }, images: sizes.images, tiles: sizes.tiles };
         const cost = formula.at(where), seconds = device && kernels ? { seconds: rooflineTime(kernels, device.profile, where, { math: device.math }).seconds } : {};
         onProgress?.(++done, total);
         return { name: variants[i]!, cost, ...seconds };
