@@ -2,40 +2,22 @@
 import { copyFileSync, cpSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import sharp from 'sharp';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { main } from '../../compiler/cli/main.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compileModel } from '../../compiler/cli/compile.ts';
 import { findModel } from '../../compiler/cli/model.ts';
+import { Checkpoint } from '../../compiler/bundle/checkpoint.ts';
+import { weightsOf } from '../../compiler/bundle/packed-weights.ts';
 import { writeBundle } from '../../compiler/bundle/write.ts';
 import type { LoadedModel } from '../../runtime/node.ts';
 import { decodeImage, findAdapter, loadModel } from '../../runtime/node.ts';
 import { BundleFolder, cli, runProcess, shapesCheckpoint } from '../support/shapes.ts';
 import { shapesFolder } from '../support/shapes-lines.ts';
+import { expectSentence, run } from '../support/told.ts';
 
 const bundles = new BundleFolder(), picture = join(shapesFolder, 'pictures/000.png');
 let kind: 'auto';
 beforeAll(async () => { kind = (await findAdapter()).kind as 'auto'; });
 afterAll(() => bundles.remove());
-
-interface Told { readonly code: number; readonly error: string; readonly output: string }
-/** The command line, in this process. */
-async function run(...args: string[]): Promise<Told> {
-  const written = { error: '', output: '' };
-  const capture = (to: 'error' | 'output') => ((text: string | Uint8Array) => { written[to] += String(text); return true; }) as never;
-  const spies = [vi.spyOn(process.stderr, 'write').mockImplementation(capture('error')), vi.spyOn(process.stdout, 'write').mockImplementation(capture('output'))];
-  try {
-    return { code: await main(args), ...written };
-  } finally {
-    spies.forEach((s) => s.mockRestore());
-  }
-}
-
-/** What every refusal looks like: exit code 1, one message of full sentences, no stack. */
-function expectSentence(error: string): void {
-  const message = error.replace(/^error: /, '').trimEnd();
-  expect(message).toMatch(/^\S.*\.(\n\n {2,}\d* *\|.*)?$/s);
-  expect(message).not.toMatch(/\n {4}at |internal error|undefined|\[object|NaN bytes/);
-}
 
 /** Compiles into a fresh place, expects a refusal, and finds the place and its neighbourhood untouched. */
 async function refused(message: RegExp, ...args: string[]): Promise<void> {
@@ -230,8 +212,10 @@ describe('a disk that is full', () => {
     await compileModel(source, { mask: 'self', dtype: 'f32', maxVisual: 64, maxText: 64, output });
     const before = readFileSync(join(output, 'bundle.json'), 'utf8'), manifest = JSON.parse(before) as Parameters<typeof writeBundle>[1]['manifest'];
     const full = Object.assign(new Error('write'), { code: 'ENOSPC' });
-    const tensors = [{ name: 'w', dtype: 'F32' as const, shape: [4], data: (): never => { throw full; } }];
-    await expect(writeBundle(output, { manifest, kernels: new Map(), tensors })).rejects.toMatchObject({ exitCode: 1, message: expect.stringMatching(/^Could not write .*out\.bundle.*: the disk is full\. Free some space, or write to another disk\. Nothing was left half-written\.$/) });
+    const files = await Checkpoint.open(shapesCheckpoint), name = files.names[0]!, { shape } = files.source(name);
+    const weights = weightsOf([{ name, blocks: [{ tensors: [name], rows: shape[0]! }], shape: [shape[0]!, shape[1] ?? 1], format: { kind: 'f32' } }], (n) => files.source(n));
+    await files.close();
+    await expect(writeBundle(output, { manifest, kernels: new Map(), weights }, { onProgress: () => { throw full; } })).rejects.toMatchObject({ exitCode: 1, message: expect.stringMatching(/^Could not write .*out\.bundle.*: the disk is full\. Free some space, or write to another disk\. Nothing was left half-written\.$/) });
     expect(readdirSync(dirname(output))).toEqual(['out.bundle']);
     expect(readFileSync(join(output, 'bundle.json'), 'utf8')).toBe(before);
   });

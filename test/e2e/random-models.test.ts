@@ -86,11 +86,11 @@ async function worstOf({ c, ends, again, options }: Script, session: Session, fo
         if (k === fresh.length - 1) await compare(prompt, `decode to ${end}`);
       }
     } else {
-      session.prefill(prompt);
+      await session.prefill(prompt);
       await compare(prompt, `prefill to ${end}`);
     }
   }
-  session.prefill(again);
+  await session.prefill(again);
   await compare(again, `second prompt ${JSON.stringify(again.map((x) => (isImage(x) ? x.key : x)))} with ${imagesIn(again).length} images`);
   session.decode(again.at(-1) as number === 0 ? 1 : 0);
   await compare([...again, again.at(-1) === 0 ? 1 : 0], 'decode after the second prompt');

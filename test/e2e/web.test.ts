@@ -144,7 +144,7 @@ describe.runIf(hasChromium)('the page of examples/web', () => {
     expect((await ask(page, question)).answer).toBe(expected);
 
     await page.getByLabel('Use your own').setInputFiles({ name: 'notes.png', mimeType: 'image/png', buffer: Buffer.from('no picture at all') });
-    await expect.poll(() => page.locator('#picture-problem').innerText()).toMatch(/^notes\.png cannot be decoded as a picture .*Choose a PNG, JPEG or WebP picture\.$/);
+    await expect.poll(() => page.locator('#picture-problem').innerText()).toMatch(/^notes\.png cannot be decoded as a picture .*Choose a PNG, JPEG or WebP picture that an image viewer opens\.$/);
     expect(await page.getByRole('img', { name: 'mine.jpg' }).first().isVisible()).toBe(true);
 
     for (const way of ['paste', 'drop'] as const) {
