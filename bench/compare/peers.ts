@@ -32,15 +32,14 @@ export async function driverVariable(kind: string): Promise<Record<string, strin
   return { VK_DRIVER_FILES: given, VK_ICD_FILENAMES: given };
 }
 
-/** A request may take so long before the process counts as stuck. */
-const patience = 20 * 60_000;
 
 /** A runner's process. It ends when it crashes or is stuck, and is started anew at the next request. */
 export class PeerProcess {
   private child: ChildProcess | undefined;
   /** Processes so far: what was prepared in an earlier one is gone. */
   started = 0;
-  constructor(readonly info: PeerInfo, private readonly env: Readonly<Record<string, string>>) {}
+  /** A process that leaves a request unanswered for `patience` milliseconds counts as stuck. */
+  constructor(readonly info: PeerInfo, private readonly env: Readonly<Record<string, string>>, private readonly patience: number) {}
 
   async ask<R extends Request>(request: R): Promise<Reply<R>> {
     if (!this.child) {
@@ -53,17 +52,18 @@ export class PeerProcess {
   private send<R extends Request>(child: ChildProcess, request: R): Promise<Reply<R>> {
     return new Promise((resolve, reject) => {
       const end = (): void => { clearTimeout(timer); child.off('message', onMessage); child.off('exit', onExit); };
+      const lose = (why: string): void => { end(); if (this.child === child) this.child = undefined; child.kill('SIGKILL'); reject(new Error(why)); };
       const onMessage = (a: Answer): void => { end(); if ('error' in a) reject(new Error(a.error)); else resolve(a.value as Reply<R>); };
-      const onExit = (code: number | null, signal: string | null): void => { end(); this.child = undefined; reject(new Error(`its process ended (${signal ?? `code ${code}`})`)); };
-      const timer = setTimeout(() => { end(); this.child = undefined; child.kill('SIGKILL'); reject(new Error(`no answer within ${patience / 60_000} minutes`)); }, patience);
+      const onExit = (code: number | null, signal: string | null): void => lose(`its process ended (${signal ?? `code ${code}`})`);
+      const timer = setTimeout(() => lose(`no answer within ${this.patience / 1000} s`), this.patience);
       child.on('message', onMessage);
       child.on('exit', onExit);
-      child.send(request);
+      child.send(request, (e) => { if (e) lose(`its process does not listen (${e.message})`); });
     });
   }
 
   close(): void {
-    this.child?.disconnect();
+    if (this.child?.connected) this.child.disconnect();
     this.child = undefined;
   }
 
@@ -72,6 +72,9 @@ export class PeerProcess {
     const env: NodeJS.ProcessEnv = { ...process.env, ...this.env };
     // The driver files say which adapter; the peers know no other way.
     if (this.env['VK_DRIVER_FILES']) delete env['EEMLLM_ADAPTER'];
-    return fork(fileURLToPath(new URL(this.info.script, import.meta.url)), { execArgv: ['--import', 'tsx', ...this.info.flags], serialization: 'advanced', env, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+    const child = fork(fileURLToPath(new URL(this.info.script, import.meta.url)), { execArgv: ['--import', 'tsx', ...this.info.flags], serialization: 'advanced', env, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+    // A channel that closes under way is told by the exit, or by the request that it cost.
+    child.on('error', () => undefined);
+    return child;
   }
 }
