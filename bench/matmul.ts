@@ -13,6 +13,7 @@ import { milliseconds, table } from '../compiler/cli/output.ts';
 import { Poly } from '../compiler/ir/poly.ts';
 import { factsOf } from '../compiler/schedule/device-facts.ts';
 import { matmulDefault, matmulSpace } from '../compiler/schedule/matmul-defaults.ts';
+import { exchangeTile } from '../compiler/schedule/matmul-exchange.ts';
 import type { MatmulSchedule } from '../compiler/schedule/matmul-schedule.ts';
 import { whyNotMatmul } from '../compiler/schedule/matmul-schedule.ts';
 import type { TileSchedule } from '../compiler/schedule/matmul-tile.ts';
@@ -60,6 +61,7 @@ function show(s: Schedule): string {
   switch (s.form) {
     case 'tile': return `${s.threads[1]}×${s.threads[0]} invocations, ${s.outputs[1]}×${s.outputs[0]} each, ${s.depth ? `panels of ${s.depth}${s.panels === 'f16' ? ' f16' : ''}` : 'direct'}, ${s.sum}${s.splits > 1 ? `, ${s.splits} splits` : ''}`;
     case 'rows': return `blocks of ${s.rows} rows, ${s.teams} teams of ${s.lanes}, ${s.outputs} outputs each, ${s.sum}${s.subgroup ? ', subgroup' : ''}`;
+    case 'exchange': return `${exchangeTile(s).rows}×${exchangeTile(s).columns} exchanged, ${s.teams} team(s) of ${s.lanes}, ${s.rows} rows loaded, ${s.outputs} outputs each`;
     case 'subgroup-matrix': return `${matrixTile(s).rows}×${matrixTile(s).columns} of ${s.M}×${s.N}×${s.K} ${s.component}, panels of ${s.depth}`;
     default: return `${s.teams} teams of ${s.lanes}, ${s.outputs} outputs each, ${s.sum}, ${s.form}`;
   }
@@ -75,7 +77,7 @@ function candidates(spec: MatmulSpec, rows: number): Schedule[] {
   } else {
     const own = matmulDefault(shape, facts);
     const varied = (t: TileSchedule): TileSchedule[] => [...([[4, 4], [4, 8], [8, 4], [8, 8]] as const).map((outputs) => ({ ...t, outputs })), ...[0, 8, 16, 32].map((depth) => ({ ...t, depth })), { ...t, sum: 'vec4' as const }];
-    const around = [matmulDefault(shape, other), matmulDefault(shape, facts, { fewRows: true }), ...(rows <= 16 ? [matmulDefault(shape, other, { fewRows: true })] : []), ...(own.form === 'tile' ? varied(own) : [])];
+    const around = [...matmulSpace(shape, facts).filter((s) => s.form === 'exchange'), matmulDefault(shape, other), matmulDefault(shape, facts, { fewRows: true }), ...(rows <= 16 ? [matmulDefault(shape, other, { fewRows: true })] : []), ...(own.form === 'tile' ? varied(own) : [])];
     list = [own, ...(values.all ? matmulSpace(shape, facts) : around.filter((s) => !whyNotMatmul(s, shape, facts)))];
   }
   return [...new Map(list.map((s) => [JSON.stringify(Object.entries(s).sort()), s])).values()];

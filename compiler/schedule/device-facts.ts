@@ -46,7 +46,8 @@ export const leastFacts = (device: DeviceClass, features: Iterable<string> = [])
  * device, and check only what would make their text wrong.
  */
 export const boundless = (features: ReadonlySet<string>): DeviceFacts => ({
-  class: 'gpu', features, subgroups: { min: 1, max: 1 },
+  // No team is too large for the smallest of its subgroups, and all are whole in the largest.
+  class: 'gpu', features, subgroups: { min: Infinity, max: 1 },
   limits: { maxComputeWorkgroupStorageSize: Infinity, maxComputeInvocationsPerWorkgroup: Infinity, maxComputeWorkgroupSizeX: Infinity, maxComputeWorkgroupSizeY: Infinity },
 });
 

@@ -1,6 +1,8 @@
 /** The space of matmul schedules that a tuner may search, and what is taken where nobody has measured. */
 import type { DeviceClass, DeviceFacts } from './device-facts.ts';
 import { subgroupSizes } from './device-facts.ts';
+import type { ExchangeSchedule } from './matmul-exchange.ts';
+import { exchangeTile } from './matmul-exchange.ts';
 import type { RowsSchedule } from './matmul-rows.ts';
 import type { MatmulSchedule } from './matmul-schedule.ts';
 import { whyNotMatmul } from './matmul-schedule.ts';
@@ -29,6 +31,14 @@ function tiles(facts: DeviceFacts): TileSchedule[] {
 const blocks = (facts: DeviceFacts): RowsSchedule[] => (facts.class === 'software' ? [] : [2, 4, 8, 16].flatMap((n) => [1, 2, 4].flatMap((outputs) =>
   ([[32, 2], [32, 4], [64, 2], [64, 4]] as const).flatMap(([lanes, teams]) => [false, true].map((subgroup) => rows(n, lanes, outputs, teams, subgroup))))));
 
+/** Rows that lanes exchange, where subgroups are of a known size; a tile's sums are those of some 16 vectors of a CPU, or as many registers of a GPU. */
+function exchanges(facts: DeviceFacts): ExchangeSchedule[] {
+  const lanes = facts.subgroups?.min ?? 0;
+  if (facts.class !== 'software' || !lanes) return [];
+  return [1, 2, 4].flatMap((rows) => [1, 2, 4, 8].flatMap((outputs) => [1, 4].map((teams): ExchangeSchedule => ({ family: 'matmul', form: 'exchange', lanes, rows, outputs, teams }))))
+    .filter((s) => exchangeTile(s).rows * s.outputs <= 128);
+}
+
 /** A tile of subgroup matrices for every shape that the device multiplies with sums in f32. `wide`, `long`: weight rows and rows of a piece. */
 function matrixTiles(facts: DeviceFacts, grid: SubgroupMatrixSchedule['grid'], wide: number, long: number, depth: number): SubgroupMatrixSchedule[] {
   const subgroup = Math.min(32, subgroupSizes(facts).max);
@@ -41,7 +51,7 @@ const matrices = (facts: DeviceFacts): SubgroupMatrixSchedule[] =>
 const key = (s: MatmulSchedule): string => JSON.stringify(s);
 /** All matmul schedules worth a try on a device, legal for the shape. */
 export function matmulSpace(shape: MatmulShape, facts: DeviceFacts): MatmulSchedule[] {
-  const all: MatmulSchedule[] = [...tiles(facts), ...blocks(facts), ...matrices(facts)];
+  const all: MatmulSchedule[] = [...tiles(facts), ...blocks(facts), ...exchanges(facts), ...matrices(facts)];
   const fitting = all.map((s) => fitted(s, shape)).filter((s) => !whyNotMatmul(s, shape, facts));
   return [...new Map(fitting.map((s) => [key(s), s])).values()];
 }
@@ -50,7 +60,8 @@ export function matmulSpace(shape: MatmulShape, facts: DeviceFacts): MatmulSched
 function fitted(s: MatmulSchedule, shape: MatmulShape): MatmulSchedule {
   switch (s.form) {
     case 'tile': return { ...s, outputs: [widened(s.outputs[0], shape), s.outputs[1]] };
-    case 'rows': return { ...s, outputs: widened(s.outputs, shape) };
+    case 'rows':
+    case 'exchange': return { ...s, outputs: widened(s.outputs, shape) };
     default: return s;
   }
 }

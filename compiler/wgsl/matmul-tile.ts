@@ -22,6 +22,7 @@ import { declareOperandA } from './operand.ts';
 import type { SplitSums } from './matmul-split.ts';
 import { declareSums, splitHead } from './matmul-split.ts';
 import { statisticsText } from './statistics.ts';
+import { walkWeights } from './weight-walk.ts';
 import type { WeightRowAccess } from './weights.ts';
 import { declareWeightRows } from './weights.ts';
 import type { MatmulGroup, MatmulSpec } from './weight-rows.ts';
@@ -108,17 +109,7 @@ function directBody(c: Context): string {
   let place = (group.x * ${tx}u + local.x) * ${nj}u;
 ${statistics ? `  statistics(t, group.y * ${ty * ni}u, rows);\n` : ''}  if (row0 >= rows || place >= ${weightRows.places}u) { return; }
 ${range(ni).map((i) => a.declareRow(`${i}`, `min(${row(i)}, rows - 1u)`, `local.y * ${ni}u + ${i}u`)).join('')}${range(nj).map((j) => `  let w${j} = ${weight.rowUnit(weightRows.row(j ? `(place + ${j}u)` : 'place'))};\n`).join('')}  ${registers(schedule)}
-${rms ? `  ${range(ni).map((i) => `var squares${i} = vec4<f32>(0.0);`).join(' ')}\n` : ''}${weight.fetchesPerScale ? walkGroups(c, step) : `  for (var k = 0u; k < ${Math.ceil(spec.K / 4)}u; k++) {\n${step((j) => weight.loadFour(`w${j}`, 'k'))}  }\n`}${rms ? range(ni).map((i) => `  let scale${i} = 1.0 / sqrt(dot(squares${i}, vec4<f32>(1.0)) / ${spec.K}.0 + ${floatLiteral(a.norm!.eps)});\n`).join('') : ''}${rowScales(c, (j) => `w${j}`)}  ${weightRows.finish('place', { count: ni, inside: `min(${ni}u, rows - row0)`, at: (r) => `row0 + ${r}` }, (i, j) => finished(c, i, j))}
-`;
-}
-
-/** K in groups that share a scale, which is read once a group; within, fetch by fetch, each for all its vectors. */
-function walkGroups({ schedule, spec, weight }: Context, step: (vector: (j: number) => string) => string): string {
-  const { parts, fetchesPerScale: run } = weight, rows = range(schedule.outputs[0]), fetches = Math.ceil(spec.K / (4 * parts));
-  return `  for (var n = 0u; n < ${Math.ceil(fetches / run!)}u; n++) {
-${rows.map((j) => `  let q${j} = ${weight.groupScale!(`w${j}`, 'n')};\n`).join('')}  for (var at = n * ${run}u; at < ${fetches % run! ? `min((n + 1u) * ${run}u, ${fetches}u)` : `(n + 1u) * ${run}u`}; at++) {
-${rows.map((j) => `    let f${j} = ${weight.fetch(`w${j}`, 'at')};\n`).join('')}${range(parts).map((p) => `    { let k = at * ${parts}u${p ? ` + ${p}u` : ''};\n${step((j) => `${weight.vector(`f${j}`, p)} * q${j}.x + q${j}.y`)}    }\n`).join('')}  }
-  }
+${rms ? `  ${range(ni).map((i) => `var squares${i} = vec4<f32>(0.0);`).join(' ')}\n` : ''}${walkWeights(weight, spec.K, nj, step)}${rms ? range(ni).map((i) => `  let scale${i} = 1.0 / sqrt(dot(squares${i}, vec4<f32>(1.0)) / ${spec.K}.0 + ${floatLiteral(a.norm!.eps)});\n`).join('') : ''}${rowScales(c, (j) => `w${j}`)}  ${weightRows.finish('place', { count: ni, inside: `min(${ni}u, rows - row0)`, at: (r) => `row0 + ${r}` }, (i, j) => finished(c, i, j))}
 `;
 }
 

@@ -1,11 +1,12 @@
 /**
  * Products with any number of rows, in one of the family's forms: register tiles (matmul-tile.ts), blocks of few rows
- * (matmul-rows.ts), subgroup matrices (matmul-subgroup-matrix.ts). Sums are f32 in all of them.
+ * (matmul-rows.ts), lanes that exchange rows (matmul-exchange.ts), subgroup matrices (matmul-subgroup-matrix.ts). Sums are f32 in all of them.
  */
 import { boundless } from '../schedule/device-facts.ts';
 import type { MatmulSchedule } from '../schedule/matmul-schedule.ts';
 import { whyNotMatmul } from '../schedule/matmul-schedule.ts';
 import type { Kernel } from './kernel.ts';
+import { exchangeKernel } from './matmul-exchange.ts';
 import { rowsKernel } from './matmul-rows.ts';
 import { splitScratch, sumKernel } from './matmul-split.ts';
 import { subgroupMatrixKernel } from './matmul-subgroup-matrix.ts';
@@ -29,6 +30,7 @@ export function matmulKernels(spec: MatmulSpec, schedule: MatmulSchedule, option
   switch (schedule.form) {
     case 'tile': return schedule.splits > 1 ? [tileKernel(spec, schedule, options), sumKernel(spec, schedule, options)] : [tileKernel(spec, schedule, options)];
     case 'rows': return [rowsKernel(spec, schedule, options)];
+    case 'exchange': return [exchangeKernel(spec, schedule, options)];
     case 'subgroup-matrix': return [subgroupMatrixKernel(spec, schedule, options)];
     default: return schedule satisfies never;
   }

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { Poly } from '../../compiler/ir/poly.ts';
 import { defaultLimits, leastFacts } from '../../compiler/schedule/device-facts.ts';
 import { matmulDefault, matmulSpace } from '../../compiler/schedule/matmul-defaults.ts';
+import type { ExchangeSchedule } from '../../compiler/schedule/matmul-exchange.ts';
 import type { MatmulSchedule } from '../../compiler/schedule/matmul-schedule.ts';
 import { whyNotMatmul } from '../../compiler/schedule/matmul-schedule.ts';
 import type { RowsSchedule } from '../../compiler/schedule/matmul-rows.ts';
@@ -15,6 +16,7 @@ import { matvecKernel } from '../../compiler/wgsl/matvec.ts';
 
 const matmul = (threads: readonly [number, number], outputs: readonly [number, number], depth: number): TileSchedule => ({ family: 'matmul', form: 'tile', threads, outputs, depth, sum: 'dot', panels: 'f32', splits: 1, splitRows: 0 });
 const rows = (n: number, lanes: number, subgroup = false): RowsSchedule => ({ family: 'matmul', form: 'rows', rows: n, lanes, outputs: 4, teams: 1, sum: 'dot', subgroup });
+const exchange = (lanes: number, rows: number, teams = 1): ExchangeSchedule => ({ family: 'matmul', form: 'exchange', lanes, rows, outputs: 4, teams });
 const plain: MatmulShape = { linears: [1], K: 64, weightRows: 64, a: 'f32', weight: 'f32', arithmetic: 'f32' }, gpu = leastFacts('gpu'), software = leastFacts('software'), options = { dims: ['V', 'T'], features: new Set<string>() };
 
 describe('legality', () => {
@@ -32,8 +34,21 @@ describe('legality', () => {
     [{ ...matmul([8, 8], [4, 4], 8), splits: 4, splitRows: 3 }, plain, 'splitRows is 3, too few for 4 splits of one row.'],
     [rows(0, 32), plain, 'A block has 0 rows, and an integer of at least 1 was expected.'],
     [rows(4, 32, true), plain, 'Sums that meet in subgroups need the feature subgroups, which the device lacks.'],
+    [exchange(8, 2), plain, 'Lanes that exchange what they load need the feature subgroups, which the device lacks.'],
+    [exchange(6, 2), plain, 'Lanes and teams must be powers of two, not 6 and 1.'],
+    [exchange(8, 0), plain, 'A lane loads 0 rows, and an integer of at least 1 was expected.'],
     [rows(16, 64), plain, 'It takes 18432 bytes of workgroup memory; the device has 16384.'],
   ])('%j', (s, shape, why) => expect(whyNotMatmul(s, shape, gpu)).toBe(why));
+  test('lanes that exchange rows fit into the smallest subgroup that the device may have', () => {
+    const subgroups = new Set(['subgroups']), device = (min: number, max: number) => ({ ...software, features: subgroups, subgroups: { min, max } });
+    expect(whyNotMatmul(exchange(8, 2), plain, { ...software, features: subgroups })).toBe('The size of the device\'s subgroups is not known.');
+    expect(whyNotMatmul(exchange(8, 2), plain, device(4, 8))).toBe('A team of 8 lanes does not fit into a subgroup, which may have 4 only.');
+    expect(whyNotMatmul(exchange(8, 2), plain, device(8, 32))).toBeUndefined();
+    expect(whyNotMatmul(exchange(8, 2, 64), plain, device(8, 8))).toBe('A workgroup of 512 invocations is more than the device allows (256).');
+    expect(whyNotMatmul({ ...exchange(8, 2), outputs: 3 }, { ...plain, linears: [2] }, device(8, 8))).toBe('3 weight rows an invocation do not hold whole outputs of 2 linear(s).');
+    expect(matmulSpace(plain, device(4, 4)).filter((s) => s.form === 'exchange').map((s) => s.lanes)).toContain(4);
+    expect(matmulSpace(plain, software).some((s) => s.form === 'exchange')).toBe(false);
+  });
   test('matvec', () => {
     expect(whyNotMatvec({ family: 'matvec', form: 'workgroup', lanes: 64, outputs: 3, teams: 1, sum: 'dot', dot4: false }, { ...plain, linears: [2] }, gpu)).toBe('3 weight rows a team do not hold whole outputs of 2 linear(s).');
     const dot4 = { family: 'matvec', form: 'workgroup', lanes: 32, outputs: 4, teams: 2, sum: 'dot', dot4: true } as const;
@@ -81,6 +96,7 @@ describe('work executed', () => {
   test('counts tiles in full', () => {
     const [k] = matmulKernels(product(Poly.dim('T'), 30, 5), matmul([4, 4], [2, 2], 8), options);
     expect(k!.executed!({ T: 9 })).toEqual({ flops: 2 * 16 * 8 * 32 });
+    expect(matmulKernels(product(Poly.dim('T'), 30, 5), exchange(4, 2), { ...options, features: new Set(['subgroups']) })[0]!.executed!({ T: 9 })).toEqual({ flops: 2 * 16 * 16 * 32 });
     expect(matvecKernel(product(Poly.of(1), 30, 5), { family: 'matvec', form: 'workgroup', lanes: 8, outputs: 2, teams: 2, sum: 'dot', dot4: false }, options).executed!({})).toEqual({ flops: 2 * 8 * 32 });
   });
 });
