@@ -8,7 +8,7 @@ import { familiesFor, usualPrompt } from './bundle/families.ts';
 import { weightsOf } from './bundle/packed-weights.ts';
 import type { QuantisationReport } from './bundle/quantisation-report.ts';
 import { QuantisationLog } from './bundle/quantisation-report.ts';
-import type { BuiltTarget } from './bundle/target.ts';
+import type { BuiltTarget, TargetOptions } from './bundle/target.ts';
 import { buildTarget } from './bundle/target.ts';
 import type { BundleContent } from './bundle/write.ts';
 import { dispatchBytes, dispatchFlops } from './bundle/flops.ts';
@@ -78,7 +78,7 @@ export function compile(traced: Graph, options: CompileOptions): Compiled {
   const capacities = { ...Object.fromEntries(main!.kinds.map((k) => [k.name, k.media ? options.maxVisual : options.maxText])), ...towerCapacities(towers, options) };
   const { visual, text } = options.usual ?? usualPrompt, prompt = { visual: Math.min(visual, options.maxVisual), text: Math.min(text, options.maxText) };
   const choosing = { ...(options.targets ? { devices: options.targets } : {}), tiled, tables: options.tables ?? [], prompt, ...(options.arithmetic ? { arithmetic: options.arithmetic } : {}), ...(options.onMade ? { onMade: options.onMade } : {}) };
-  const targets = distinct(familiesFor([...weights.values()].filter((n) => n.type.dims.length > 1).map((n) => formatOf(n, plain)), [main!, ...towers], choosing).map((t) => buildTarget({ entries, capacities, tiles: mostTiles(options), packing, bindingLimit, flops: dispatchFlops, bytes: dispatchBytes(compiledStorage[options.dtype]) }, t)));
+  const targets = distinct(familiesFor([...weights.values()].filter((n) => n.type.dims.length > 1).map((n) => formatOf(n, plain)), [main!, ...towers], choosing), (t) => buildTarget({ entries, capacities, tiles: mostTiles(options), packing, bindingLimit, flops: dispatchFlops, bytes: dispatchBytes(compiledStorage[options.dtype]) }, t));
   const kernels = new Map(targets.flatMap((t) => [...t.files]));
   const { checkpoint } = options;
   return {
@@ -95,11 +95,11 @@ export function compile(traced: Graph, options: CompileOptions): Compiled {
 export const bundledWeights = (traced: Graph, storage: StorageOptions): bigint =>
   compile(traced, { ...storage, name: '', type: '', variant: '', maxVisual: 1, maxText: 1, targets: ['software'] }).weightBytes;
 
-/** Targets for adapters only where they differ from that of the adapter's class. */
-function distinct(targets: readonly BuiltTarget[]): BuiltTarget[] {
+/** Targets that refine their class's plain one only where they differ from it. */
+function distinct(options: readonly TargetOptions[], build: (o: TargetOptions) => BuiltTarget): BuiltTarget[] {
   const program = ({ target: { name: _n, adapter: _a, needs: _s, ...rest } }: BuiltTarget): string => JSON.stringify(rest);
-  const usual = new Set(targets.filter((t) => !t.target.adapter).map(program));
-  return targets.filter((t) => !t.target.adapter || !usual.has(program(t)));
+  const all = options.map((o) => ({ refines: o.refines, built: build(o) })), plain = new Set(all.filter((t) => !t.refines).map((t) => program(t.built)));
+  return all.filter((t) => !t.refines || !plain.has(program(t.built))).map((t) => t.built);
 }
 
 /** No kernel chooses rows yet. Rows of which none goes on need no choice. */

@@ -200,8 +200,9 @@ export interface FamilyOptions {
 }
 
 /**
- * The targets of a bundle whose weight matrices have these formats: every class of device, and for f16 devices with and without
- * `shader-f16`; then each table's adapter, with the best of what it has. Quantised rows are words, which all devices read alike.
+ * The targets of a bundle whose weight matrices have these formats: every class of device, GPUs with and without `subgroups`, and
+ * for f16 devices with and without `shader-f16`; then each table's adapter, with the best of what it has. Of two that a
+ * device can run the better stands first. Quantised rows are words, which all devices read alike.
  */
 export function familiesFor(formats: Iterable<WeightFormat>, sequences: readonly Sequence[], { devices = ['gpu', 'software'], tiled = false, tables = [], prompt = usualPrompt, arithmetic, onMade }: FamilyOptions = {}): TargetOptions[] {
   const dims = dimsOf(sequences, tiled), usual = usualDims(sequences, prompt), found = new Set([...formats].map((f) => f.kind)), kinds = (['int4', 'int8', 'f16', 'f32'] as const).filter((k) => found.has(k));
@@ -211,7 +212,11 @@ export function familiesFor(formats: Iterable<WeightFormat>, sequences: readonly
     return { name, device: facts.class, features, families: families({ facts, chooser, usual, ...(arithmetic ? { arithmetic } : {}), ...(onMade ? { onMade: (m) => onMade(m, name) } : {}) }, half, dims) };
   };
   return [
-    ...halves.flatMap((half) => devices.map((device) => target(half, leastFacts(device, half[1]), usualChooser))),
+    ...halves.flatMap((half) => devices.flatMap((device) => [
+      // Sums that meet in subgroups are right for subgroups of any size; the kernels that use them say so.
+      ...(device === 'gpu' ? [{ ...target(half, leastFacts(device, [...half[1], 'subgroups']), usualChooser, '-subgroups'), refines: true }] : []),
+      target(half, leastFacts(device, half[1]), usualChooser),
+    ])),
     ...tables.map((table, i, all): TargetOptions => {
       const facts = factsOfTable(table), half = halves.find(([, features]) => features.every((f) => facts.features.has(f)))!;
       const number = all.slice(0, i).filter((t) => adapterName(t.adapter) === adapterName(table.adapter)).length;
@@ -222,7 +227,7 @@ export function familiesFor(formats: Iterable<WeightFormat>, sequences: readonly
         modest &&= kernelFamilies[wanted.family].whyNot(choice.schedule, wanted.shape, least) === undefined;
         return choice;
       } };
-      return { ...target(half, facts, watched, `@${adapterName(table.adapter)}${number ? `-${number + 1}` : ''}`), table, modest: () => modest };
+      return { ...target(half, facts, watched, `@${adapterName(table.adapter)}${number ? `-${number + 1}` : ''}`), table, refines: true, modest: () => modest };
     }),
   ];
 }

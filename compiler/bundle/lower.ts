@@ -12,7 +12,8 @@ import { ropeFrequencies } from '../ir/ops/rope.ts';
 import { Poly } from '../ir/poly.ts';
 import type { RowSet } from '../ir/rows.ts';
 import { rowCount, rowSet } from '../ir/rows.ts';
-import { rowElements } from '../ir/types.ts';
+import { printStateFormat, stateFormatOf } from '../ir/state-format.ts';
+import { rowElements, sameType } from '../ir/types.ts';
 import type { MemoryPlan } from '../schedule/memory.ts';
 import { isVirtual, rowsBefore } from '../schedule/memory.ts';
 import type { Kernel, View } from '../wgsl/kernel.ts';
@@ -42,6 +43,8 @@ export interface Step {
   readonly main: boolean;
   /** A kernel over the same bindings for at most so many rows. */
   readonly few?: { readonly rows: number; readonly kernel: Kernel };
+  /** Nodes that the dispatch computes besides. */
+  readonly together?: readonly Node[];
   /** Of an attention's first kernel: how it was made. */
   readonly attention?: AttentionDecl;
 }
@@ -70,16 +73,23 @@ export interface LowerContext {
 const storageLimit = 8;
 
 export function lower(ctx: LowerContext): Step[] {
-  const steps: Step[] = [];
-  for (const node of ctx.graph.nodes) {
-    if (isVirtual(node) || node.op === 'rows' || node.op === 'as_rows' || node.op === 'result') continue;
-    const own = lowerNode(ctx, node), main = own.find((s) => node.op !== 'fused' || s.kernel.family !== 'norm');
+  const steps: Step[] = [], nodes = ctx.graph.nodes.filter((n) => !isVirtual(n) && n.op !== 'rows' && n.op !== 'as_rows' && n.op !== 'result');
+  for (let i = 0; i < nodes.length; i++) {
+    const node = nodes[i]!, together = storedWith(nodes, i), own = lowerNode(ctx, node, together), main = own.find((s) => node.op !== 'fused' || s.kernel.family !== 'norm');
     steps.push(...own.map((s) => ({ ...s, main: s === main })));
+    i += together.length;
   }
   return steps;
 }
 
-function lowerNode(ctx: LowerContext, node: Node): Omit<Step, 'main'>[] {
+/** Quantised stores that follow one another, as keys and values of a layer do, are one dispatch: the nodes behind the `i`-th that it takes along. */
+function storedWith(nodes: readonly Node[], i: number): readonly Node[] {
+  const quantised = (n: Node): boolean => n.op === 'store' && stateFormatOf(n.inputs[0]!).kind === 'int8';
+  const [first, next] = [nodes[i]!, nodes[i + 1]];
+  return next && quantised(first) && quantised(next) && sameType(first.inputs[1]!.type, next.inputs[1]!.type) && printStateFormat(stateFormatOf(first.inputs[0]!)) === printStateFormat(stateFormatOf(next.inputs[0]!)) ? [next] : [];
+}
+
+function lowerNode(ctx: LowerContext, node: Node, together: readonly Node[]): Omit<Step, 'main'>[] {
   const { families } = ctx;
   const operands = (): Operands => new Operands(ctx.plan, ctx.capacities, ctx.entryDims, ctx.leafRange, ctx.families.heldAs);
   const finish = (o: Operands, kernels: readonly Kernel[], label = node.op): Omit<Step, 'main'>[] => kernels.map((kernel) => ({
@@ -182,7 +192,10 @@ function lowerNode(ctx: LowerContext, node: Node): Omit<Step, 'main'>[] {
   }
   if (node.op === 'store') {
     const from = node.inputs[1]!, to = o.stateView(x!, from.type.rows!), { storage } = to;
-    if (typeof storage !== 'string') return finish(o, [families.storeHeads({ rows: o.count(from.type.rows!), from: o.view(from), to: { ...to, storage } }, o.writable)]);
+    if (typeof storage !== 'string') {
+      const values = [node, ...together].map((n) => { const v = n.inputs[1]!, state = o.stateView(n.inputs[0]!, v.type.rows!); return { from: o.view(v), to: { ...state, storage } }; });
+      return finish(o, [families.storeHeads({ rows: o.count(from.type.rows!), values }, o.writable)]).map((s) => ({ ...s, together }));
+    }
     return copy(ctx, node, from, (c) => plainView(c.stateView(x!, from.type.rows!)), finish);
   }
   if (node.op === 'merge') return (ctx.plan.copies.get(node) ?? []).flatMap((part) => copy(ctx, node, part, (c) => partView(c, node, part), finish));

@@ -31,6 +31,8 @@ export interface TargetOptions {
   readonly device: Target['device'];
   readonly features: readonly string[];
   readonly families: Families;
+  /** It is there to be better than the plain target of its class, and nothing if it is the same. */
+  readonly refines?: boolean;
   /** The table whose schedules these are, and whether they are legal within WebGPU's default limits (asked when all are chosen). */
   readonly table?: ScheduleTable;
   readonly modest?: () => boolean;
@@ -159,7 +161,7 @@ export function buildTarget(input: TargetInput, options: TargetOptions): BuiltTa
         label: s.label, path: s.node.path, kernel: kernelId(s.kernel),
         bind: s.bind.map((r) => ({ buffer: r.buffer, offset: r.offset, bytes: r.bytes })),
         rows: s.main && rows ? Object.fromEntries(rows.kinds.map((k) => [k, (rows.last ? Poly.of(1) : rowCount(rowSet(rows.sequence, [k]))).substitute(dims).toString()]).filter(([, p]) => p !== '0')) : {},
-        flops: s.main ? input.flops(s.node).substitute(dims).toString() : '0', ...(s.main && input.bytes ? { bytes: input.bytes(s.node).substitute(dims).toString() } : {}), ...(s.attention ? { attention: s.attention } : {}), ...(s.few && s.main ? { few: { rows: s.few.rows, kernel: kernelId(s.few.kernel) } } : {}),
+        flops: s.main ? input.flops(s.node).substitute(dims).toString() : '0', ...(s.main && input.bytes ? { bytes: Poly.sum([s.node, ...(s.together ?? [])].map(input.bytes)).substitute(dims).toString() } : {}), ...(s.attention ? { attention: s.attention } : {}), ...(s.few && s.main ? { few: { rows: s.few.rows, kernel: kernelId(s.few.kernel) } } : {}),
       };
     };
     const outputs: Entry['outputs'] = {};

@@ -18,16 +18,24 @@ afterAll(() => opened.close());
 /** Magnitudes of heads, from one whose scale would be a subnormal to one beyond what an f16 scale reaches. */
 const sizes = [1, 1e-4, 30, 0, 1e7, 3e-9, 700];
 
-test.each([[1, 1], [2, 4], [3, 11], [4, 64], [5, 14], [2, 130]])('%i heads of %i', async (heads, d) => {
+test.each([[1, 1], [2, 4], [3, 11], [4, 64], [5, 14], [2, 130]])('%i heads of %i, keys and values at once', async (heads, d) => {
   const format: Int8Heads = { kind: 'int8', heads }, width = heads * d, words = heldRowWords(format, width), rows = { V: 3, T: 5 }, random = noise(heads * d);
-  const x = Float32Array.from({ length: (rows.V + rows.T) * width }, (_, i) => random() * sizes[Math.floor(i / d) % sizes.length]!);
-  const state = new Uint32Array(20 * words).fill(0x12345678), V = Poly.dim('V'), T = Poly.dim('T');
+  const numbers = (): Float32Array => Float32Array.from({ length: (rows.V + rows.T) * width }, (_, i) => random() * sizes[Math.floor(i / d) % sizes.length]!);
+  const x = numbers(), y = numbers(), empty = (): Uint32Array => new Uint32Array(20 * words).fill(0x12345678), V = Poly.dim('V'), T = Poly.dim('T');
   // Three rows from slot 2 on, five from slot 12 on.
   const kernel = storeHeadsKernel({
-    rows: V.add(T), from: { binding: 'x', storage: 'f32', stride: width, offset: Poly.zero },
-    to: { binding: 'state', storage: format, stride: width, offset: Poly.zero, regions: [{ count: V, start: Poly.of(2) }, { count: T, start: V.add(9) }] },
+    rows: V.add(T), values: [['x', 'keys'], ['y', 'values']].map(([from, to]) => ({
+      from: { binding: from!, storage: 'f32', stride: width, offset: Poly.zero },
+      to: { binding: to!, storage: format, stride: width, offset: Poly.zero, regions: [{ count: V, start: Poly.of(2) }, { count: T, start: V.add(9) }] },
+    })),
   }, { dims: ['V', 'T'], features: new Set() });
-  const out = (await runKernel(opened.device, kernel, { buffers: { x, state }, dims: rows, dimsOrder: ['V', 'T'] }))['state'] as Uint32Array;
+  const held = await runKernel(opened.device, kernel, { buffers: { x, y, keys: empty(), values: empty() }, dims: rows, dimsOrder: ['V', 'T'] });
+  for (const [given, to] of [[x, 'keys'], [y, 'values']] as const) expectHeld(format, given, held[to] as Uint32Array, width, d);
+});
+
+/** Rows 2 to 4 and 12 to 16 hold `x`, to the half of a step; nothing else was written. */
+function expectHeld(format: Int8Heads, x: Float32Array, out: Uint32Array, width: number, d: number): void {
+  const words = heldRowWords(format, width);
   const wanted = asHeld(format, x, width), got = heldValues(format, out.slice().buffer, width);
   for (let r = 0; r < 20; r++) {
     const from = r >= 2 && r < 5 ? r - 2 : r >= 12 && r < 17 ? r - 9 : undefined;
@@ -39,4 +47,4 @@ test.each([[1, 1], [2, 4], [3, 11], [4, 64], [5, 14], [2, 130]])('%i heads of %i
       if (scale < 65504) expect(Math.abs(got[r * width + i]! - x[at]!)).toBeLessThanOrEqual(scale * 0.502);
     }
   }
-});
+}

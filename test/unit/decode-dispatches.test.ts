@@ -46,3 +46,6 @@ describe.each(['self', 'composite'])('under the mask %s', (variant) => {
 test.each([['quantised', { quantise: { format: { kind: 'int4', group: 32, symmetric: true }, keep: [] } }], ['with keys and values in f16', { kv: 'f16' }]] as const)('%s: no more', async (_name, options) => {
   for (const name of ['tinyllama-1.1b', 'llava-onevision-0.5b']) expect(await mostInLayer(name, 'composite', options), name).toBeLessThanOrEqual(7);
 });
+test('with keys and values in int8, quantised in one dispatch: no more', async () => {
+  for (const name of ['tinyllama-1.1b', 'llava-1.5-7b']) expect(await mostInLayer(name, 'composite', { kv: 'int8' }), name).toBeLessThanOrEqual(7);
+});

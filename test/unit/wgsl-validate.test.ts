@@ -93,7 +93,7 @@ describe.each([['f32', []], ['f16', ['shader-f16', 'subgroups']], ['f16x2', []]]
     await valid(gatherKernel({ rows: T, width, from: a, map: view('map', 4, 'i32'), sources: 4, weights: view('shares', 4, 'f32'), learned: { binding: 'learned', storage: 'f32' }, out }, options));
     await valid(argmaxKernel({ row: a, width, out: view('out', 1, 'i32') }, options));
     await valid(sampleKernel({ row: a, width, next: view('out', 1, 'i32'), draw: 'draw', kept: view('kept', keptWidth(width), 'f32') }, options));
-    for (const heads of [1, 3]) await valid(storeHeadsKernel({ rows: T, from: view('x', heads * width, 'f32'), to: { binding: 'state', storage: { kind: 'int8', heads }, stride: heads * width, offset: Poly.zero, regions: [{ count: Poly.dim('V'), start: Poly.of(3) }, { count: T, start: Poly.dim('V') }] } }, options));
+    for (const heads of [1, 3]) await valid(storeHeadsKernel({ rows: T, values: ['', '2'].map((n) => ({ from: view(`x${n}`, heads * width, 'f32'), to: { binding: `state${n}`, storage: { kind: 'int8' as const, heads }, stride: heads * width, offset: Poly.zero, regions: [{ count: Poly.dim('V'), start: Poly.of(3) }, { count: T, start: Poly.dim('V') }] } })) }, options));
     if (width % 2 === 0) await valid(ropeKernel({ rows: T, width, a, out, rope: { table: 'angles', headDim: width, positions: numbers } }, options));
     for (const kind of ['rms_norm', 'layer_norm'] as const) for (const device of [leastFacts('gpu'), leastFacts('software')]) for (const rows of [{}, { rows: 1 }])
       await valid(normKernel({ rows: T, width, kind, a, gain: { binding: 'g', storage }, bias: { binding: 'b', storage }, eps: 1e-5, out }, normDefault({ width, ...rows }, device), options));
