@@ -1,7 +1,7 @@
 /**
- * Attention schedules on one adapter: `npx tsx bench/attention.ts [--adapter KIND] [--rounds N] [--all] [--json FILE]`.
+ * Attention schedules on one adapter: `npx tsx bench/attention.ts [--adapter KIND] [--rounds N] [--only WORDS] [--all] [--json FILE]`.
  *
- * For every shape the default schedule and some around it (`--all`: the whole space of a tuner), run by turns, so that
+ * For every shape the default schedule, some around it and those that exchange inside a subgroup (`--all`: the whole space of a tuner), run by turns, so that
  * other load falls on all alike; the fastest round counts. Each result is checked against the reference. FLOPs are those of
  * the pairs that the mask admits. The first run holds what the driver puts off from compiling.
  */
@@ -23,7 +23,7 @@ import { attentionCase, decoded, defaultOf, kernelsOf, withScratch } from '../te
 import type { Prepared } from '../test/support/gpu.ts';
 import { prepareKernels } from '../test/support/gpu.ts';
 
-const { values } = parseArgs({ options: { adapter: { type: 'string' }, rounds: { type: 'string', default: '5' }, all: { type: 'boolean', default: false }, json: { type: 'string' } } });
+const { values } = parseArgs({ options: { only: { type: 'string' }, adapter: { type: 'string' }, rounds: { type: 'string', default: '5' }, all: { type: 'boolean', default: false }, json: { type: 'string' } } });
 const rounds = Number(values.rounds);
 if (!Number.isInteger(rounds) || rounds < 1) throw new RangeError(`--rounds is ${values.rounds}, and an integer of at least 1 was expected.`);
 const found = await findAdapter(values.adapter ? { prefer: values.adapter as AdapterPreference } : {}), { software } = found, opened = await found.open(), facts = factsOf(opened, found.adapter.info, software);
@@ -34,13 +34,18 @@ const queryKinds = ['text'] as const;
 const shapes: Readonly<Record<string, CaseOptions>> = {
   'causal, heads of 64': { mask: causal, parts: [text(640 * n)], heads: 16, headDim: 64, queryKinds },
   'causal, heads of 128': { mask: causal, parts: [text(320 * n)], heads: 8 * n, headDim: 128, queryKinds },
+  'causal, heads of 64, long': { mask: causal, parts: [text(2048 * n)], heads: 16, headDim: 64, queryKinds },
   'self, image and text': { mask: causal, parts: [visual(576), text(64)], heads: 8 * n, headDim: 64 },
   'composite, the same': { mask: composite, parts: [visual(576), text(64)], heads: 8 * n, headDim: 64, queryKinds },
   'decode, 32 KV heads of 128': { mask: causal, parts: [text(1000 * n, 1000 * n - 1)], heads: 32, headDim: 128, queryKinds, constantRows: true },
   'decode, 8 KV heads of 128': { mask: causal, parts: [text(1000 * n, 1000 * n - 1)], heads: 32, kvHeads: 8, headDim: 128, queryKinds, constantRows: true },
 };
 
-const show = (s: AttentionSchedule): string => `${s.rowGroups}×${s.lanes} invocations, ${s.rowsPerThread}×${s.keysPerThread} each${s.valueGroups > 1 ? `, ${s.valueGroups} value groups` : ''}${s.staged ? `, ${s.staged} staged` : ''}${s.rolled ? '' : ', free to unroll'}${s.splits > 1 ? `, ${s.splits} splits` : ''}`;
+const show = (s: AttentionSchedule): string => {
+  const each = `${s.rowsPerThread}×${s.keysPerThread} each`, split = s.splits > 1 ? `, ${s.splits} splits` : '', merged = s.mergeHeads ? ', merged heads' : '';
+  if (s.form === 'exchange') return `exchange of ${s.lanes} lanes, ${each}${merged}${split}`;
+  return `${s.rowGroups}×${s.lanes} invocations, ${each}${s.valueGroups > 1 ? `, ${s.valueGroups} value groups` : ''}${s.staged ? `, ${s.staged} staged` : ''}${s.rolled ? '' : ', free to unroll'}${merged}${split}`;
+};
 
 function candidates(c: Case): AttentionSchedule[] {
   const shape = attentionShape(c.spec), own = defaultOf(c, software ? 'software' : 'gpu');
@@ -48,7 +53,8 @@ function candidates(c: Case): AttentionSchedule[] {
     ...[2, 4, 8, 16].map((rowsPerThread) => ({ ...own, rowsPerThread })), ...[1, 2, 4, 8].map((keysPerThread) => ({ ...own, keysPerThread })),
     ...(own.rowGroups === 1 ? [4, 16, 32].map((lanes) => ({ ...own, lanes })) : []), { ...own, rolled: !own.rolled }, defaultOf(c, software ? 'gpu' : 'software'),
   ];
-  const list = values.all ? [own, ...attentionSpace(shape, facts)] : [own, ...around.filter((s) => !whyNotAttention(s, shape, facts))];
+  const space = attentionSpace(shape, facts), exchange = space.filter((s) => s.form === 'exchange');
+  const list: AttentionSchedule[] = values.all ? [own, ...space] : [own, ...around.filter((s) => !whyNotAttention(s, shape, facts)), ...exchange];
   return [...new Map(list.map((s) => [JSON.stringify(Object.entries(s).sort()), s])).values()];
 }
 
@@ -68,6 +74,7 @@ function admitted(c: Case, o: CaseOptions): number {
 interface Row { readonly schedule: AttentionSchedule; /** Milliseconds of the fastest round, and of all. */ readonly ms: number; readonly times: readonly number[]; readonly first: number; readonly gflops: number; readonly executed: number; readonly full: number; readonly mixed: number; readonly skipped: number; readonly worstError: number }
 const results: { readonly name: string; readonly flops: number; readonly rows: readonly Row[] }[] = [];
 for (const [name, options] of Object.entries(shapes)) {
+  if (!name.includes(values.only ?? '')) continue;
   const c = attentionCase(options), flops = admitted(c, options);
   const runs: { readonly schedule: AttentionSchedule; readonly ready: Prepared; readonly first: number; readonly times: number[] }[] = [];
   for (const schedule of candidates(c)) {
@@ -90,7 +97,7 @@ for (const [name, options] of Object.entries(shapes)) {
     .map((r, i) => [`${i ? '' : 'default: '}${show(r.schedule)}`, milliseconds(r.ms), r.gflops.toPrecision(3), `${(own!.ms / r.ms).toFixed(2)}×`, `${(r.executed / flops).toFixed(2)}×`, milliseconds(r.first)]))}\n`);
 }
 
-const [self, less] = ['self, image and text', 'composite, the same'].map((name) => results.find((r) => r.name === name)!);
-process.stdout.write(`\ncomposite over self, one image of 576 and 64 text rows: FLOPs ${(self!.flops / less!.flops).toFixed(2)}×, time ${(self!.rows[0]!.ms / less!.rows[0]!.ms).toFixed(2)}×\n`);
+const [self, less] = ['self, image and text', 'composite, the same'].map((name) => results.find((r) => r.name === name));
+if (self && less) process.stdout.write(`\ncomposite over self, one image of 576 and 64 text rows: FLOPs ${(self.flops / less.flops).toFixed(2)}×, time ${(self.rows[0]!.ms / less.rows[0]!.ms).toFixed(2)}×\n`);
 if (values.json) writeFileSync(values.json, `${JSON.stringify({ adapter: found.name, toggles: found.toggles, node: process.version, cpu: cpus()[0]?.model, rounds, results }, null, 1)}\n`);
 opened.close();

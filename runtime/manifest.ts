@@ -91,7 +91,7 @@ const attention = v.strictObject({
   /** Row of the row data that belongs to the first query. */
   rowData: polynomial,
   relative: v.boolean(),
-  schedule: v.record(v.string(), v.union([v.number(), v.boolean()])),
+  schedule: v.record(v.string(), v.union([v.number(), v.boolean(), v.string()])),
 });
 
 const dispatch = v.strictObject({

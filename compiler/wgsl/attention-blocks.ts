@@ -5,7 +5,7 @@
 import type { TokenBlock, TokenNumbers } from '../ir/mask/index.ts';
 import { evaluateInterval } from '../ir/mask/index.ts';
 import type { AttentionSchedule } from '../schedule/attention-schedule.ts';
-import { attentionTile } from '../schedule/attention-schedule.ts';
+import { attentionBlocking } from '../schedule/attention-schedule.ts';
 import type { AttentionSpec } from './attention.ts';
 import { attentionShape } from './attention.ts';
 import { maskFacts } from './attention-mask.ts';
@@ -30,7 +30,7 @@ export interface AttentionWorkDone {
 }
 
 export function attentionBlocks(spec: AttentionSpec, schedule: AttentionSchedule, layout: AttentionLayout): AttentionWorkDone {
-  const shape = attentionShape(spec), tile = attentionTile(schedule, shape), facts = maskFacts(spec);
+  const shape = attentionShape(spec), tile = attentionBlocking(schedule, shape), facts = maskFacts(spec);
   const count = spec.qRows.at(layout.dims), rowData = spec.qRowData.at(layout.dims), entries = count * tile.headsPerGroup;
   let full = 0, mixed = 0, skipped = 0, multiplyAdds = 0;
   const token = (at: number, from: Int32Array): TokenNumbers => ({ pos: from[at]!, kind: from[at + 1]!, index: from[at + 2]!, image: from[at + 3]! });
@@ -50,7 +50,7 @@ export function attentionBlocks(spec: AttentionSpec, schedule: AttentionSchedule
         const n = Math.min(tile.keys, length - b * tile.keys), answer = span === 'some' ? says(b * tile.keys, n) : span;
         if (answer === 'none') { skipped++; continue; }
         if (answer === 'all') full++; else mixed++;
-        multiplyAdds += tile.rows * (tile.keys * spec.headDim + Math.ceil(n / schedule.valueGroups) * schedule.valueGroups * tile.channels * tile.channelLanes * shape.vector);
+        multiplyAdds += tile.rows * (tile.keys * spec.headDim + Math.ceil(n / tile.valueKeys) * tile.valueKeys * tile.channels * tile.channelLanes * shape.vector);
       }
     }
   }

@@ -1,5 +1,6 @@
-/** What the parts of the tile kernel's text share: its accesses to buffers, and how rows, keys and channels are numbered. */
+/** What the texts of all forms share: their accesses to buffers, and how query entries and channels are numbered. */
 import { Poly } from '../ir/poly.ts';
+import type { AttentionSchedule } from '../schedule/attention-schedule.ts';
 import type { AttentionWork } from './attention.ts';
 import { activeSplits, recordElements } from './attention.ts';
 import type { MaskFacts } from './attention-mask.ts';
@@ -14,7 +15,7 @@ export const lowest = '-1e30';
 /** The score of an excluded pair, below `lowest`. */
 export const excluded = '-1e38';
 
-export interface TileContext extends AttentionWork {
+export interface AttentionContext<S extends AttentionSchedule = AttentionSchedule> extends AttentionWork<S> {
   readonly memory: Memory;
   readonly facts: MaskFacts;
   /** Elements of a vector, and its WGSL type. */
@@ -28,28 +29,18 @@ export interface TileContext extends AttentionWork {
   readonly scratch: ViewAccess | undefined;
   /** Number of splits, where it does not depend on the number of rows. */
   readonly fixedSplits: number | undefined;
-  /** The rows, keys and channel vectors of one invocation. */
-  readonly rows: readonly number[];
-  readonly keys: readonly number[];
+  /** The channel vectors of one invocation. */
   readonly channels: readonly number[];
-  /** Row of the tile of the invocation's row `r`. */
-  row(r: number | string): string;
-  /** The invocation's key `j` within the tile. */
-  key(j: number): string;
-  /** Place of a score. */
-  score(key: string, row: string): string;
   /** The invocation's channel vector `c`, in range. */
   channel(c: number): string;
   /** Statements that run only where the channel vector is one of the head's. */
   guarded(c: number, statements: readonly string[]): string;
-  /** Vectors of the query head, as the bound of a loop. */
-  readonly headEnd: string;
   /** Query row and query head of an entry: `query rows × heads of the group`, heads varying fastest. */
   entryRow(entry: string): string;
   entryHead(entry: string): string;
 }
 
-export function tileContext(work: AttentionWork): TileContext {
+export function attentionContext<S extends AttentionSchedule>(work: AttentionWork<S>): AttentionContext<S> {
   const { spec, schedule, shape, tile, options } = work;
   const memory = new Memory(options), facts = maskFacts(spec), w = shape.vector as Lanes, type = vecType(w);
   const split = schedule.splits > 1, fixedSplits = !split ? 1 : shape.queryRows === undefined ? undefined : activeSplits(work, shape.queryRows);
@@ -61,22 +52,16 @@ export function tileContext(work: AttentionWork): TileContext {
   const everyChannel = tile.valueVectors % tile.channelLanes === 0, hpg = tile.headsPerGroup;
   const channel = (c: number): string => (c ? `channel + ${c * tile.channelLanes}u` : 'channel');
   return {
-    ...work, memory, facts, w, type, q, k, v, out, scratch, fixedSplits,
-    rows: range(schedule.rowsPerThread), keys: range(schedule.keysPerThread), channels: range(tile.channels),
-    // One row group: the row is a constant, and adapters that tell uniform addresses load queries once for all lanes.
-    row: (r) => (schedule.rowGroups === 1 ? (typeof r === 'number' ? `${r}u` : r) : `row0 + ${typeof r === 'number' ? `${r}u` : r}`),
-    key: (j) => (j ? `lane + ${j * schedule.lanes}u` : 'lane'),
-    score: (key, row) => `probability[(${key}) * ${tile.pitch}u + ${row}]`,
+    ...work, memory, facts, w, type, q, k, v, out, scratch, fixedSplits, channels: range(tile.channels),
     channel: (c) => (everyChannel ? channel(c) : `min(${channel(c)}, ${tile.valueVectors - 1}u)`),
     guarded: (c, statements) => (everyChannel || (c + 1) * tile.channelLanes <= tile.valueVectors ? statements.join(' ') : `if (${channel(c)} < ${tile.valueVectors}u) { ${statements.join(' ')} }`),
-    headEnd: schedule.rolled ? 'head_end' : `${tile.headVectors}u`,
     entryRow: (entry) => (hpg === 1 ? entry : `(${entry}) / ${hpg}u`),
     entryHead: (entry) => (hpg === 1 ? 'group.y' : `group.y * ${hpg}u + (${entry}) % ${hpg}u`),
   };
 }
 
 /** Number of key spans of the sequence, an expression. */
-export const spanCount = ({ memory, spec }: Pick<TileContext, 'memory' | 'spec'>): string => memory.poly(Poly.dim(`spans_${spec.sequence.name}`));
+export const spanCount = ({ memory, spec }: Pick<AttentionContext, 'memory' | 'spec'>): string => memory.poly(Poly.dim(`spans_${spec.sequence.name}`));
 /** `first + offset` rows into the row data. */
-export const rowDataAt = ({ memory, spec }: Pick<TileContext, 'memory' | 'spec'>, row: string): string =>
+export const rowDataAt = ({ memory, spec }: Pick<AttentionContext, 'memory' | 'spec'>, row: string): string =>
   `${memory.entries('rows', spec.rows, 'vec4<i32>')}[${spec.qRowData.isZero ? row : `${memory.poly(spec.qRowData)} + ${row}`}]`;

@@ -1,6 +1,6 @@
 /**
  * Keys and values as an attention reads them: a head of a row, vector by vector, from plain numbers or from a quantised state
- * (compiler/ir/state-format.ts), which is dequantised in registers. Every part of the tile kernel reads them through here.
+ * (compiler/ir/state-format.ts), which is dequantised in registers. Every part of the kernels reads them through here.
  */
 import { headWords, heldRowWords } from '../ir/state-format.ts';
 import type { HeldView } from './kernel.ts';

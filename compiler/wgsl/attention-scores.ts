@@ -3,7 +3,7 @@
  * and strikes out what the mask excludes.
  */
 import { excluded } from './attention-context.ts';
-import type { TileContext } from './attention-context.ts';
+import type { TileContext } from './attention-tile-context.ts';
 import { blockSome } from './mask.ts';
 
 export function scores(x: TileContext): string {

@@ -4,7 +4,7 @@
  * blocks are multiplied by. A row that was given no key yet keeps the maximum `lowest` and the sum 0.
  */
 import { lowest } from './attention-context.ts';
-import type { TileContext } from './attention-context.ts';
+import type { TileContext } from './attention-tile-context.ts';
 
 export function softmax(x: TileContext): string {
   return x.tile.softmaxLanes === 1 ? byRow(x) : byRowAndLane(x);

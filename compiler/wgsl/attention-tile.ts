@@ -5,32 +5,30 @@
  * Per key block: scores into workgroup memory, softmax by rows there, weighted values onto register sums. Scores go
  * through workgroup memory raw, which keeps the text short: only the two products are written out per invocation.
  */
+import type { AttentionTileSchedule } from '../schedule/attention-tile.ts';
 import type { AttentionWork } from './attention.ts';
-import { lowest, rowDataAt, spanCount, tileContext } from './attention-context.ts';
-import type { TileContext } from './attention-context.ts';
+import { lowest, rowDataAt, spanCount } from './attention-context.ts';
 import { loadQueries } from './attention-query.ts';
 import { results } from './attention-results.ts';
 import { scores } from './attention-scores.ts';
 import { softmax } from './attention-softmax.ts';
+import type { TileContext } from './attention-tile-context.ts';
+import { tileContext } from './attention-tile-context.ts';
 import { gatherSums, noSums, values } from './attention-values.ts';
-import { queryBounds, walkKeys } from './attention-walk.ts';
+import { beginSplits, queryBounds, spanOrigin, walkKeys } from './attention-walk.ts';
 import type { Kernel } from './kernel.ts';
 
-export function tileKernel(work: AttentionWork): Kernel {
+export function tileKernel(work: AttentionWork<AttentionTileSchedule>): Kernel {
   const x = tileContext(work), { spec, schedule, tile, memory, facts } = x;
   const hpg = tile.headsPerGroup, group = spec.heads / spec.kvHeads, W = tile.invocations;
   workgroupMemory(x);
   const count = memory.poly(spec.qRows);
   const fill = loadQueries(x);
-  const head = schedule.splits === 1 ? '' : x.fixedSplits === undefined ? `
-  let splits = clamp(${schedule.splitRows}u / max(count, 1u), 1u, ${schedule.splits}u);
-  if (group.z >= splits) { return; }` : `
-  let splits = ${x.fixedSplits}u;`;
   const body = `
 @compute @workgroup_size(${W})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
   let count = ${count};
-  let entries = count * ${hpg}u;${head}
+  let entries = count * ${hpg}u;${beginSplits(x)}
   let first = group.x * ${tile.rows}u;
   let kv_head = ${hpg === 1 && group > 1 ? `group.y / ${group}u` : 'group.y'};${schedule.rolled ? `
   // Never 0 here, which no driver knows.
@@ -71,7 +69,7 @@ function workgroupMemory({ memory, tile, type, schedule, facts }: TileContext): 
  * Queries are loaded anew when a span has another origin. No barrier before: whoever gets here has passed one after
  * the last use of the queries, and the next block begins with one.
  */
-const turnQueries = ({ spec }: TileContext, fill: string): string => `let origin = select(0i, at.z, ${spec.relative!.kinds.map((n) => `place.z == ${n}i`).join(' || ') || 'false'});
+const turnQueries = (x: TileContext, fill: string): string => `let origin = ${spanOrigin(x)};
     if (origin != turned) {
       turned = origin;
       ${fill}

@@ -1,5 +1,5 @@
 /** The weighted sum of values, in registers: lanes share the channels, and value groups share the keys. */
-import type { TileContext } from './attention-context.ts';
+import type { TileContext } from './attention-tile-context.ts';
 
 const each = (x: TileContext, f: (r: number, c: number) => string): string => x.rows.map((r) => x.channels.map((c) => f(r, c)).join(' ')).join('\n      ');
 

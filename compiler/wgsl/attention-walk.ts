@@ -3,12 +3,21 @@
  * is uniform in the workgroup (it is computed from read-only row data, spans and dims), so barriers may stand inside.
  */
 import { rowDataAt, spanCount } from './attention-context.ts';
-import type { TileContext } from './attention-context.ts';
+import type { AttentionContext } from './attention-context.ts';
 import type { AttentionSpec } from './attention.ts';
 import { blockAll, blockNone, maskBlockWgsl, maskPredicateWgsl } from './mask.ts';
 
+/** `splits`, where keys are split; workgroups that no split is left for end here. */
+export const beginSplits = ({ schedule, fixedSplits }: AttentionContext): string => (schedule.splits === 1 ? '' : fixedSplits === undefined ? `
+  let splits = clamp(${schedule.splitRows}u / max(count, 1u), 1u, ${schedule.splits}u);
+  if (group.z >= splits) { return; }` : `
+  let splits = ${fixedSplits}u;`);
+
+/** By which position queries are turned back for the keys of a span: its image's origin where those are relative. */
+export const spanOrigin = ({ spec }: AttentionContext): string => `select(0i, at.z, ${spec.relative!.kinds.map((n) => `place.z == ${n}i`).join(' || ') || 'false'})`;
+
 /** `qlo`, `qhi`: bounds of the tokens of the query block. Nothing if the mask is never asked. */
-export function queryBounds(x: TileContext): string {
+export function queryBounds(x: AttentionContext): string {
   if (!x.facts.expr) return '';
   return `
   let last_row = ${x.entryRow(`min(first + ${x.tile.rows}u, entries) - 1u`)};
@@ -28,8 +37,8 @@ export function queryBounds(x: TileContext): string {
  *
  * Spans hold (slot, count, kind, image), (position, index, origin, 0).
  */
-export function walkKeys(x: TileContext, enter: string, block: string): string {
-  const { spec, tile, schedule, facts, memory } = x, { expr } = facts, split = schedule.splits > 1;
+export function walkKeys(x: AttentionContext, enter: string, block: string): string {
+  const { spec, tile, schedule, facts, memory } = x, { expr } = facts, split = schedule.splits > 1, step = split ? `splits * ${tile.keys}u` : `${tile.keys}u`;
   const spans = memory.entries('spans', spec.spans, 'vec4<i32>');
   const isKind = (list: readonly number[]): string => list.map((n) => `place.z == ${n}i`).join(' || ') || 'false';
   if (expr) {
@@ -51,15 +60,18 @@ export function walkKeys(x: TileContext, enter: string, block: string): string {
     if (${isKind(facts.whole)}) { whole = ${blockAll}u; }` : ''}
     if (whole == ${blockNone}u || length == 0u) { continue; }` : ''}
     ${enter}
-    for (var begin = ${split ? 'offset' : '0u'}; begin < length; begin += ${split ? `splits * ${tile.keys}u` : `${tile.keys}u`}) {
-      let n = min(${tile.keys}u, length - begin);${expr ? `
+    for (var begin = ${split ? 'offset' : '0u'}; begin < length; begin += ${step}) {${expr ? `
       var ask = whole;
-      if (whole != ${blockAll}u) {
+      // A loop of its own passes over blocks: some drivers run the rest of a body with all lanes masked after \`continue\`.
+      while (whole != ${blockAll}u) {
         let near = vec2<i32>(at.x, at.y) + i32(begin);
-        let far = near + i32(n) - 1;
+        let far = near + min(${tile.keys}i, place.y - i32(begin)) - 1;
         ask = mask_block(qlo, qhi, vec4<i32>(near.x, place.z, near.y, place.w), vec4<i32>(far.x, place.z, far.y, place.w));
+        if (ask != ${blockNone}u || length - begin <= ${step}) { break; }
+        begin += ${step};
       }
-      if (ask == ${blockNone}u) { continue; }` : ''}
+      if (ask == ${blockNone}u) { break; }` : ''}
+      let n = min(${tile.keys}u, length - begin);
 ${block}
     }
   }`;

@@ -1,5 +1,5 @@
 /**
- * Fused attention: online softmax over the key blocks that the mask leaves, in one kernel, or in two when the keys of a
+ * Fused attention in two forms: online softmax over the key blocks that the mask leaves, in one kernel, or in two when the keys of a
  * query are shared among workgroups (split keys, as in FlashDecoding; Dao et al. 2023).
  *
  * The kernel walks over the key spans of the sequence and over blocks of keys inside each. For every block the mask is
@@ -10,9 +10,11 @@ import type { MaskDecl } from '../ir/graph.ts';
 import type { Poly } from '../ir/poly.ts';
 import type { Sequence } from '../ir/rows.ts';
 import type { AttentionSchedule, AttentionShape } from '../schedule/attention-schedule.ts';
-import { attentionTile, whyNotAttention } from '../schedule/attention-schedule.ts';
+import { attentionBlocking, whyNotAttention } from '../schedule/attention-schedule.ts';
+import type { AttentionBlocking } from '../schedule/attention-shape.ts';
 import type { DeviceFacts } from '../schedule/device-facts.ts';
 import { leastFacts } from '../schedule/device-facts.ts';
+import { exchangeKernel } from './attention-exchange.ts';
 import { maskFacts } from './attention-mask.ts';
 import { mergeKernel } from './attention-merge.ts';
 import { tileKernel } from './attention-tile.ts';
@@ -91,17 +93,18 @@ export function attentionKernels(spec: AttentionSpec, schedule: AttentionSchedul
   if (problem) throw new RangeError(`This attention schedule is not possible for ${spec.heads} heads of ${spec.headDim}: ${problem} Choose another, or the default.`);
   if (spec.relative && spec.headDim % 2) throw new RangeError(`Heads of ${spec.headDim} cannot be rotated; their size must be even.`);
   if (attentionScratch(spec, schedule) && !spec.scratch) throw new RangeError('A schedule that splits keys needs scratch memory, and the attention has none. Give it a view of attentionScratch() elements.');
-  const tile = attentionTile(schedule, shape), work = { spec, schedule, shape, tile, options };
+  const work: AttentionWork = { spec, schedule, shape, tile: attentionBlocking(schedule, shape), options };
+  const kernel = schedule.form === 'tile' ? tileKernel({ ...work, schedule }) : exchangeKernel({ ...work, schedule });
   const split = schedule.splits > 1 && (shape.queryRows === undefined || activeSplits(work, shape.queryRows) > 1);
-  return split ? [tileKernel(work), mergeKernel(work)] : [tileKernel(work)];
+  return split ? [kernel, mergeKernel(work)] : [kernel];
 }
 
 /** What the kernel printers are given. */
-export interface AttentionWork {
+export interface AttentionWork<S extends AttentionSchedule = AttentionSchedule> {
   readonly spec: AttentionSpec;
-  readonly schedule: AttentionSchedule;
+  readonly schedule: S;
   readonly shape: AttentionShape;
-  readonly tile: ReturnType<typeof attentionTile>;
+  readonly tile: AttentionBlocking;
   readonly options: KernelOptions;
 }
 

@@ -1,5 +1,6 @@
 /** Attention cases that every adapter and every schedule must get right. */
-import type { AttentionSchedule } from '../../compiler/schedule/attention-schedule.ts';
+import type { AttentionExchangeSchedule } from '../../compiler/schedule/attention-exchange.ts';
+import type { AttentionTileSchedule } from '../../compiler/schedule/attention-tile.ts';
 import type { CaseOptions } from './attention.ts';
 
 const causal = 'k.pos <= q.pos';
@@ -51,9 +52,9 @@ export const cases: Readonly<Record<string, CaseOptions>> = {
 /** How far a result may be off: f32 sums of values up to 1, and the rounding of stored results. */
 export const tolerance = (o: CaseOptions): number => (o.storage?.out && o.storage.out !== 'f32' ? 1e-3 : 4e-6);
 
-const base: AttentionSchedule = { family: 'attention', rowGroups: 1, lanes: 8, rowsPerThread: 4, keysPerThread: 2, valueGroups: 1, staged: 0, rolled: true, mergeHeads: false, splits: 1, splitRows: 0 };
+const base: AttentionTileSchedule = { family: 'attention', form: 'tile', rowGroups: 1, lanes: 8, rowsPerThread: 4, keysPerThread: 2, valueGroups: 1, staged: 0, rolled: true, mergeHeads: false, splits: 1, splitRows: 0 };
 /** Schedules off the beaten track: odd tiles, several groups of every sort, split keys. */
-export const oddSchedules: Readonly<Record<string, AttentionSchedule>> = {
+export const oddSchedules: Readonly<Record<string, AttentionTileSchedule>> = {
   'tiny tile': { ...base, lanes: 3, rowsPerThread: 2, keysPerThread: 1 },
   'rows and lanes in groups, staged': { ...base, rowGroups: 3, lanes: 5, rowsPerThread: 2, keysPerThread: 3, staged: 12, rolled: false },
   'value groups': { ...base, lanes: 32, rowsPerThread: 3, keysPerThread: 1, valueGroups: 4, staged: 20, rolled: false },
@@ -62,3 +63,14 @@ export const oddSchedules: Readonly<Record<string, AttentionSchedule>> = {
   'split keys, merged heads, staged, value groups': { ...base, rowGroups: 2, lanes: 16, rowsPerThread: 3, keysPerThread: 1, valueGroups: 2, staged: 8, mergeHeads: true, splits: 3, splitRows: 300 },
   'too many rows to split': { ...base, splits: 4, splitRows: 4 },
 };
+
+const exchange: Omit<AttentionExchangeSchedule, 'lanes'> = { family: 'attention', form: 'exchange', rowsPerThread: 1, keysPerThread: 2, mergeHeads: false, splits: 1, splitRows: 0 };
+/** Schedules that exchange inside a subgroup, for teams of any size. */
+export const exchangeSchedules = (lanes: number): Readonly<Record<string, AttentionExchangeSchedule>> => ({
+  'a key each': { ...exchange, lanes, keysPerThread: 1 },
+  'three keys each, two rows': { ...exchange, lanes, rowsPerThread: 2, keysPerThread: 3 },
+  'merged heads': { ...exchange, lanes, rowsPerThread: 3, mergeHeads: true },
+  'split keys': { ...exchange, lanes, splits: 4, splitRows: 120 },
+  'split keys, merged heads': { ...exchange, lanes, rowsPerThread: 2, mergeHeads: true, splits: 3, splitRows: 300 },
+  'too many rows to split': { ...exchange, lanes, splits: 4, splitRows: 4 },
+});

@@ -1,6 +1,7 @@
 /** Attention cases on concrete layouts: random data, what the kernels are given, and a plain reference. */
 import { attentionDefault } from '../../compiler/schedule/attention-schedule.ts';
 import type { AttentionSchedule } from '../../compiler/schedule/attention-schedule.ts';
+import type { AttentionTileSchedule } from '../../compiler/schedule/attention-tile.ts';
 import type { DeviceClass, DeviceFacts } from '../../compiler/schedule/device-facts.ts';
 import { leastFacts } from '../../compiler/schedule/device-facts.ts';
 import type { MaskDecl, PairClass } from '../../compiler/ir/graph.ts';
@@ -186,8 +187,8 @@ export function withScratch(c: Case, schedule: AttentionSchedule): { spec: Atten
 }
 
 export const kernelsOf = (c: Case, schedule: AttentionSchedule, facts?: DeviceFacts) =>
-  attentionKernels(withScratch(c, schedule).spec, schedule, { dims: c.dimsOrder, features: new Set(c.features) }, facts);
-export const defaultOf = (c: Case, device: DeviceClass): AttentionSchedule => attentionDefault(attentionShape(c.spec), leastFacts(device));
+  attentionKernels(withScratch(c, schedule).spec, schedule, { dims: c.dimsOrder, features: new Set([...c.features, ...(facts?.features ?? [])]) }, facts);
+export const defaultOf = (c: Case, device: DeviceClass): AttentionTileSchedule => attentionDefault(attentionShape(c.spec), leastFacts(device));
 
 /** Largest absolute difference between the kernels' result and the reference; rows around the result must stay untouched. */
 export async function worstError(device: GPUDevice, c: Case, schedule: AttentionSchedule, facts?: DeviceFacts): Promise<number> {

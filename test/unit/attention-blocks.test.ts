@@ -1,15 +1,17 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { evaluate, printMaskExpr } from '../../compiler/ir/mask/index.ts';
+import type { AttentionSchedule } from '../../compiler/schedule/attention-schedule.ts';
+import { attentionBlocking } from '../../compiler/schedule/attention-schedule.ts';
+import { attentionShape } from '../../compiler/wgsl/attention.ts';
 import { attentionBlocks } from '../../compiler/wgsl/attention-blocks.ts';
 import { attentionCase, defaultOf } from '../support/attention.ts';
-import type { CaseOptions } from '../support/attention.ts';
+import { exchangeSchedules } from '../support/attention-cases.ts';
+import type { Case, CaseOptions } from '../support/attention.ts';
 import { likelyMask } from '../support/random-masks.ts';
 
-const workOf = (o: CaseOptions, device: 'software' | 'gpu' = 'software') => {
-  const c = attentionCase(o), schedule = defaultOf(c, device);
-  return { c, schedule, work: attentionBlocks(c.spec, schedule, { dims: c.dims, rows: c.rows, spans: c.spans }) };
-};
+const workBy = <S extends AttentionSchedule>(c: Case, schedule: S) => ({ c, schedule, work: attentionBlocks(c.spec, schedule, { dims: c.dims, rows: c.rows, spans: c.spans }) });
+const workOf = (o: CaseOptions, device: 'software' | 'gpu' = 'software') => { const c = attentionCase(o); return workBy(c, defaultOf(c, device)); };
 const text = (length: number) => ({ kind: 'text' as const, length }), visual = (length: number) => ({ kind: 'visual' as const, length });
 const causal = 'k.pos <= q.pos', composite = 'q.kind == text ? k.pos <= q.pos : k.pos == q.pos';
 
@@ -21,6 +23,13 @@ test('causal: whole blocks below the diagonal, the predicate along it, nothing a
   expect(work.full).toBe(8 * (0 + 1 + 2 + 3));
   expect(work.skipped).toBe(8 * (3 + 2 + 1));
   expect(work.flops).toBe((32 + 48) * (4 * 32) * (32 + 32) * 2 * 2);
+});
+
+test('exchange: blocks of lanes × rows and lanes × keys; the last lane\'s keys of a ragged block are padding', () => {
+  const c = attentionCase({ mask: causal, parts: [text(29)], heads: 2, headDim: 32 }), { work } = workBy(c, exchangeSchedules(8)['three keys each, two rows']!);
+  // 16 rows by 24 keys: rows 0–15 meet keys 0–23, rows 16–28 those and the last 5, which are two lanes' keys.
+  expect(work).toMatchObject({ full: 0, mixed: 3, skipped: 1 });
+  expect(work.flops).toBe(16 * (3 * 24 * 32 + (24 + 24 + 6) * 32) * 2 * 2);
 });
 
 test('composite: text reads images whole, and visual rows meet their own block alone', () => {
@@ -39,10 +48,10 @@ test('composite at 576 + 64 on heads of a 7B model executes at most 5 % more tha
 
 test('a block is skipped only if the mask admits none of its pairs, and computed whole only if it admits all', () => {
   const part = fc.oneof(fc.integer({ min: 1, max: 60 }).map(visual), fc.integer({ min: 1, max: 60 }).map(text));
-  fc.assert(fc.property(likelyMask, fc.array(part, { minLength: 1, maxLength: 4 }), fc.boolean(), (mask, list, unproven) => {
+  fc.assert(fc.property(likelyMask, fc.array(part, { minLength: 1, maxLength: 4 }), fc.boolean(), fc.boolean(), (mask, list, unproven, exchange) => {
     const parts = list.filter((p, i) => p.kind === 'visual' || list[i - 1]?.kind !== 'text');
-    const { c, schedule, work } = workOf({ mask: printMaskExpr(mask), parts, heads: 1, headDim: 4, unproven });
-    const rows = schedule.rowGroups * schedule.rowsPerThread, keys = schedule.lanes * schedule.keysPerThread;
+    const c = attentionCase({ mask: printMaskExpr(mask), parts, heads: 1, headDim: 4, unproven });
+    const { schedule, work } = workBy<AttentionSchedule>(c, exchange ? exchangeSchedules(4)['a key each']! : defaultOf(c, 'software')), { rows, keys } = attentionBlocking(schedule, attentionShape(c.spec));
     const token = (at: number, x: Int32Array) => ({ pos: x[at]!, kind: ['visual', 'text'][x[at + 1]!]!, index: x[at + 2]!, image: x[at + 3]! });
     let none = 0, all = 0, blocks = 0;
     for (let first = 0; first < c.rows.length / 4; first += rows)
@@ -58,5 +67,5 @@ test('a block is skipped only if the mask admits none of its pairs, and computed
     expect(work.full + work.mixed + work.skipped).toBe(blocks);
     expect(work.skipped).toBeLessThanOrEqual(none);
     expect(work.full).toBeLessThanOrEqual(all);
-  }), { numRuns: 60 });
+  }), { numRuns: 90 });
 });

@@ -1,24 +1,29 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { attentionDefault, attentionSpace } from '../../compiler/schedule/attention-schedule.ts';
+import type { AttentionExchangeSchedule } from '../../compiler/schedule/attention-exchange.ts';
+import { attentionDefault, attentionSpace, whyNotAttention } from '../../compiler/schedule/attention-schedule.ts';
+import type { DeviceFacts } from '../../compiler/schedule/device-facts.ts';
 import { defaultLimits, leastFacts } from '../../compiler/schedule/device-facts.ts';
 import { attentionKernels, attentionShape } from '../../compiler/wgsl/attention.ts';
 import { findAdapter } from '../../runtime/node-adapter.ts';
 import type { FoundAdapter } from '../../runtime/node-adapter.ts';
 import type { OpenDevice } from '../../runtime/device.ts';
-import { cases, oddSchedules } from '../support/attention-cases.ts';
+import { cases, exchangeSchedules, oddSchedules } from '../support/attention-cases.ts';
 import { attentionCase, defaultOf, kernelsOf } from '../support/attention.ts';
 import { buildKernel } from '../support/gpu.ts';
 
-let found: FoundAdapter, f32: OpenDevice, f16: OpenDevice;
+let found: FoundAdapter, f32: OpenDevice, f16: OpenDevice, exchanging: OpenDevice;
 beforeAll(async () => {
   found = await findAdapter({ prefer: 'null' });
-  // WebGPU's default limits: what every device allows. One device without features, one with f16.
-  [f32, f16] = [await found.open({ features: [], limits: {} }), await found.open({ features: ['shader-f16'], limits: {} })];
+  // WebGPU's default limits: what every device allows. One device without features, one with f16, one with subgroups too.
+  [f32, f16, exchanging] = [await found.open({ features: [], limits: {} }), await found.open({ features: ['shader-f16'], limits: {} }), await found.open({ features: ['shader-f16', 'subgroups'], limits: {} })];
 });
-afterAll(() => { f32.close(); f16.close(); });
+afterAll(() => { f32.close(); f16.close(); exchanging.close(); });
+
+/** A device whose subgroups have just this size. */
+const ofSubgroups = (size: number): DeviceFacts => ({ ...leastFacts('software', ['shader-f16', 'subgroups']), subgroups: { min: size, max: size } });
 
 describe('every kernel validates on a device with default limits', () => {
-  for (const [name, options] of Object.entries(cases)) {
+  for (const [i, [name, options]] of Object.entries(cases).entries()) {
     test(name, async () => {
       const c = attentionCase(options), device = c.features.length ? f16.device : f32.device;
       for (const schedule of [defaultOf(c, 'software'), defaultOf(c, 'gpu'), ...Object.values(oddSchedules)])
@@ -26,6 +31,11 @@ describe('every kernel validates on a device with default limits', () => {
           expect(kernel.bindings.filter((b) => b.access !== 'uniform').length).toBeLessThanOrEqual(8);
           await buildKernel(device, kernel);
         }
+      for (const lanes of [4, 8]) for (const schedule of Object.values(exchangeSchedules(lanes)).filter((_, n, all) => n === (i + lanes) % all.length)) for (const kernel of kernelsOf(c, schedule, ofSubgroups(lanes))) {
+        expect(kernel.wgsl).not.toMatch(/Barrier|var<workgroup>/);
+        expect(kernel.features.includes('subgroups')).toBe(kernel.family === 'attention');
+        await buildKernel(exchanging.device, kernel);
+      }
     });
   }
 
@@ -63,6 +73,22 @@ test('a sample of the schedules that a tuner may try validates', async () => {
   for (let i = 0; i < space.length; i += 23) for (const kernel of kernelsOf(c, space[i]!)) await buildKernel(f32.device, kernel);
 }, 60_000);
 
+test('exchange is offered for adapters that run on a CPU and tell the size of their subgroups, as large as those', async () => {
+  const c = attentionCase(cases['composite, image in the past']!), shape = attentionShape(c.spec);
+  const offered = (facts: DeviceFacts) => attentionSpace(shape, facts).filter((s) => s.form === 'exchange');
+  for (const lanes of [4, 8]) {
+    expect(offered(ofSubgroups(lanes)).length).toBeGreaterThan(8);
+    for (const s of offered(ofSubgroups(lanes))) {
+      expect(s.lanes).toBe(lanes);
+      for (const kernel of kernelsOf(c, s, ofSubgroups(lanes))) await buildKernel(exchanging.device, kernel);
+    }
+  }
+  expect(offered(leastFacts('software', ['subgroups']))).toEqual([]);
+  expect(offered({ ...ofSubgroups(8), features: new Set() })).toEqual([]);
+  expect(offered({ ...ofSubgroups(8), class: 'gpu' })).toEqual([]);
+  expect(attentionSpace({ ...shape, headDim: 2048, valueDim: 2048 }, ofSubgroups(8)).filter((s) => s.form === 'exchange')).toEqual([]);
+}, 60_000);
+
 describe('the text holds no more than the mask needs', () => {
   const textOf = (o: Parameters<typeof attentionCase>[0]): string => { const c = attentionCase(o); return kernelsOf(c, defaultOf(c, 'gpu'))[0]!.wgsl; };
   const parts = [{ kind: 'visual' as const, length: 3 }, { kind: 'text' as const, length: 2 }];
@@ -96,6 +122,18 @@ test('schedules that cannot run are refused with the reason', () => {
   expect(() => kernelsOf(c, { ...good, valueGroups: 3 })).toThrow(/3 value groups do not share 16 lanes evenly/);
   expect(() => attentionKernels(c.spec, { ...good, splits: 2, splitRows: 64 }, { dims: c.dimsOrder, features: new Set() })).toThrow(/needs scratch memory/);
   expect(kernelsOf(c, { ...good, lanes: 32, rowGroups: 16, rowsPerThread: 1 }, { ...leastFacts('gpu'), limits: { ...defaultLimits, maxComputeWorkgroupStorageSize: 32768, maxComputeInvocationsPerWorkgroup: 1024 } })).toHaveLength(1);
+});
+
+test('exchange is refused where lanes are in no common subgroup, with the reason', () => {
+  const shape = attentionShape(attentionCase({ mask: 'true', parts: [{ kind: 'text', length: 3 }], headDim: 64 }).spec), good = exchangeSchedules(8)['split keys']!;
+  const whyNot = (change: Partial<AttentionExchangeSchedule>, facts = ofSubgroups(8)): string | undefined => whyNotAttention({ ...good, ...change }, shape, facts);
+  expect(whyNot({})).toBeUndefined();
+  expect(whyNot({ lanes: 16 })).toBe('A team of 16 lanes does not fit into a subgroup, which may have 8 only.');
+  expect(whyNot({ lanes: 12 })).toMatch(/power of two from 4 to 32/);
+  expect(whyNot({ keysPerThread: 0 })).toMatch(/keysPerThread is 0/);
+  expect(whyNot({ splitRows: 2 })).toMatch(/too few for 4 splits/);
+  expect(whyNot({}, leastFacts('software', ['subgroups']))).toMatch(/size of the device's subgroups is not known/);
+  expect(whyNot({}, { ...ofSubgroups(8), features: new Set() })).toMatch(/need the feature subgroups/);
 });
 
 test('defaults exist for huge heads too', () => {
