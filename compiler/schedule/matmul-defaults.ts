@@ -35,7 +35,7 @@ const blocks = (facts: DeviceFacts): RowsSchedule[] => (facts.class === 'softwar
 function exchanges(facts: DeviceFacts): ExchangeSchedule[] {
   const lanes = facts.subgroups?.min ?? 0;
   if (facts.class !== 'software' || !lanes) return [];
-  return [1, 2, 4].flatMap((rows) => [1, 2, 4, 8].flatMap((outputs) => [1, 4].map((teams): ExchangeSchedule => ({ family: 'matmul', form: 'exchange', lanes, rows, outputs, teams }))))
+  return [2, 4, 1].flatMap((rows) => [4, 8, 2, 1].flatMap((outputs) => [1, 4].map((teams): ExchangeSchedule => ({ family: 'matmul', form: 'exchange', lanes, rows, outputs, teams }))))
     .filter((s) => exchangeTile(s).rows * s.outputs <= 128);
 }
 
@@ -49,9 +49,9 @@ const matrices = (facts: DeviceFacts): SubgroupMatrixSchedule[] =>
   ([[2, 2], [1, 4], [4, 1], [2, 4], [4, 2]] as const).flatMap((grid) => [16, 32, 64].flatMap((wide) => [16, 32, 64].flatMap((long) => [16, 32].flatMap((depth) => matrixTiles(facts, grid, wide, long, depth)))));
 
 const key = (s: MatmulSchedule): string => JSON.stringify(s);
-/** All matmul schedules worth a try on a device, legal for the shape. */
+/** All matmul schedules worth a try on a device, legal for the shape; of each form the likeliest first, which a tuner begins with. */
 export function matmulSpace(shape: MatmulShape, facts: DeviceFacts): MatmulSchedule[] {
-  const all: MatmulSchedule[] = [...tiles(facts), ...blocks(facts), ...exchanges(facts), ...matrices(facts)];
+  const all: MatmulSchedule[] = [...tiles(facts), ...blocks(facts), ...exchanges(facts), ...bestMatrices(facts), ...matrices(facts)];
   const fitting = all.map((s) => fitted(s, shape)).filter((s) => !whyNotMatmul(s, shape, facts));
   return [...new Map(fitting.map((s) => [key(s), s])).values()];
 }

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { Bench } from '../../compiler/cli/tune/search.ts';
 import { fieldsApart, search } from '../../compiler/cli/tune/search.ts';
 
-interface Made { readonly x: number; readonly y: number }
+interface Made { readonly form?: string; readonly x: number; readonly y: number }
 const space: Made[] = Array.from({ length: 64 }, (_, i) => ({ x: i % 8, y: i >> 3 }));
 /** A valley whose floor is at (6, 2); the default stands at (0, 0). */
 const valley = ({ x, y }: Made): number => 10 + (x - 6) ** 2 + (y - 2) ** 2;
@@ -31,6 +31,13 @@ describe('search', () => {
     const { bench, tried } = machine(valley, { most: 30 }), found = await search({ x: 0, y: 0 }, space, bench);
     expect(tried.length).toBeLessThan(35);
     expect(valley(found.schedule)).toBeLessThan(16);
+  });
+  test('tries one of each form before it walks', async () => {
+    // Another form is far away in all fields, and the best of all.
+    const other = space.map((s) => ({ ...s, form: 'other' })), { bench, tried } = machine((s) => valley(s) - (s.form ? 5 : 0), { most: 12 });
+    const found = await search({ x: 0, y: 0 }, [...space, ...other], bench);
+    expect(tried[1]!.form).toBe('other');
+    expect(found.schedule.form).toBe('other');
   });
   test('keeps the default where nothing beats it by the margin', async () => {
     const { bench } = machine(({ x }) => 10 - x * 0.02, { jitter: 0.02 });

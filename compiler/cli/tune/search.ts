@@ -2,7 +2,8 @@
  * The search for the quickest schedule of one piece of work.
  *
  * Spaces are long and a kernel may take seconds to compile, so a budget of time bounds what is tried. First every
- * candidate runs once, the likeliest first: those that differ in fewest fields from the best so far. Then the better half
+ * candidate runs once, the likeliest first: one of each form that the family has, the first in its space, then those that
+ * differ in fewest fields from the best so far. Then the better half
  * runs again, and again the better half of those, until few are left, which run by turns with the default. A schedule
  * wins only if it beats the default by a margin, in the median and at its best: within it, what was measured is noise.
  */
@@ -45,6 +46,8 @@ export function fieldsApart(a: unknown, b: unknown): number {
   return [...new Set([...Object.keys(x), ...Object.keys(y)])].reduce((n, k) => n + fieldsApart(x[k], y[k]), 0);
 }
 
+const formOf = (s: unknown): unknown => (s as { readonly form?: unknown }).form;
+
 /** @throws Error when the default itself cannot run */
 export async function search<S, R>(usual: S, space: readonly S[], bench: Bench<S, R>): Promise<Found<S>> {
   const first = await bench.trial(usual).prepare();
@@ -52,14 +55,18 @@ export async function search<S, R>(usual: S, space: readonly S[], bench: Bench<S
   const own = first.ready, usualText = scheduleText(usual);
   const queue = space.filter((s) => scheduleText(s) !== usualText), failed: Found<S>['failed'][number][] = [], wrong: Found<S>['wrong'][number][] = [];
   interface Runner { readonly schedule: S; readonly ready: R; ratios: number[] }
+  const forms = new Set([formOf(usual)]);
   let alive: Runner[] = [], best: { readonly schedule: S; readonly ratio: number } = { schedule: usual, ratio: 1 }, tried = 0;
 
   let base = await bench.time(own);
   while (queue.length && !bench.spent(true)) {
     // The machine's own pace drifts.
     if (tried % 4 === 3) base = await bench.time(own);
-    const next = queue.reduce((at, s, i) => (fieldsApart(s, best.schedule) < fieldsApart(queue[at]!, best.schedule) ? i : at), 0);
-    const [schedule] = queue.splice(next, 1) as [S], made = await bench.trial(schedule).prepare();
+    const fresh = queue.findIndex((s) => !forms.has(formOf(s)));
+    const next = fresh >= 0 ? fresh : queue.reduce((at, s, i) => (fieldsApart(s, best.schedule) < fieldsApart(queue[at]!, best.schedule) ? i : at), 0);
+    const [schedule] = queue.splice(next, 1) as [S];
+    forms.add(formOf(schedule));
+    const made = await bench.trial(schedule).prepare();
     tried++;
     bench.onTried?.(tried, queue.length + tried);
     if ('failed' in made) { failed.push({ schedule, why: made.failed }); continue; }
