@@ -1,6 +1,6 @@
 /**
  * Ours beside ourselves on one adapter, in one run: `npm run bench -- [--only masks|growth|load|encode]… [--long] [--parts]
- * [--adapter KIND] [--rounds N] [--json FILE]`.
+ * [--widths narrow|1b|7b] [--adapter KIND] [--rounds N] [--json FILE]`.
  *
  * masks: a decoder with its causal mask (`self`) and with `composite`; does the time follow the FLOPs? growth: everything
  * twice, one thing at a time. load: what compiling and loading take. encode: what a dispatch costs the CPU. What is compared
@@ -30,7 +30,7 @@ import { partsOf } from './own/parts.ts';
 
 const { values } = parseArgs({ options: {
   only: { type: 'string', multiple: true }, long: { type: 'boolean', default: false }, parts: { type: 'boolean', default: false },
-  json: { type: 'string' }, adapter: { type: 'string' }, rounds: { type: 'string', default: '3' },
+  json: { type: 'string' }, adapter: { type: 'string' }, widths: { type: 'string' }, rounds: { type: 'string', default: '3' },
 } });
 const sections = ['masks', 'growth', 'load', 'encode'] as const, masks = ['self', 'composite'] as const;
 type Mask = (typeof masks)[number];
@@ -43,8 +43,14 @@ const note = (what: string): void => { process.stderr.write(`${what} …\n`); };
 const two = (x: number): string => x.toPrecision(3), times = (ratio: number): string => `${ratio.toFixed(2)}×`;
 
 const adapter = await findAdapter(values.adapter ? { prefer: values.adapter as AdapterPreference } : {}), { software } = adapter, opened = await adapter.open(), { device } = opened;
-/** Widths of a 7B model on a GPU, with f16 weights; small ones on a software adapter. A picture's rows are embeddings, there is no tower. */
-const size: Size = software ? { hidden: 512, intermediate: 1408, layers: 2, heads: 8, kvHeads: 4, vocabulary: 2000 } : { hidden: 4096, intermediate: 11008, layers: 4, heads: 32, kvHeads: 32, vocabulary: 32000 };
+/** Widths of models, few layers: a narrow one for slow adapters, TinyLlama's, and those of a 7B. A picture's rows are embeddings, there is no tower. */
+const sizes: Readonly<Record<string, Size>> = {
+  narrow: { hidden: 512, intermediate: 1408, layers: 2, heads: 8, kvHeads: 4, vocabulary: 2000 },
+  '1b': { hidden: 2048, intermediate: 5632, layers: 2, heads: 32, kvHeads: 4, vocabulary: 2000 },
+  '7b': { hidden: 4096, intermediate: 11008, layers: 4, heads: 32, kvHeads: 32, vocabulary: 32000 },
+};
+const widths = values.widths ?? (software ? 'narrow' : '7b'), size = sizes[widths]!;
+if (!Object.hasOwn(sizes, widths)) throw new RangeError(`--widths is ${widths}, and one of ${Object.keys(sizes).join(', ')} was expected.`);
 const dtype = software ? 'f32' as const : 'f16' as const, text = 64, lengths = [576, 1152, ...(values.long || !software ? [2880, 4900] : [])];
 
 interface Built { readonly model: Loaded; readonly folder: string; readonly compile: number; readonly weights: number; readonly flops: (visual: number, text: number) => number }

@@ -18,9 +18,10 @@ export const entriesOf = (tuned: readonly Tuned[]): TableEntry[] => tuned
 
 export const notMeasured = (tuned: readonly Tuned[]): NonNullable<ScheduleTable['notMeasured']> => tuned.flatMap(({ work, why }) => (why === undefined ? [] : [{ work: work.text, why }]));
 
-/** Fields in which a schedule is another than the default. */
+/** Fields in which a schedule is another than the default; all of them where it has another form. */
 export function changes(usual: object, best: object): string {
   const from = usual as Record<string, unknown>, to = best as Record<string, unknown>, show = (x: unknown): string => (Array.isArray(x) ? x.join('×') : String(x));
+  if (from['form'] !== to['form']) return `${show(from['form'])} → ${show(to['form'])}: ${Object.keys(to).filter((k) => k !== 'family' && k !== 'form').map((k) => `${k} ${show(to[k])}`).join(', ')}`;
   return [...new Set([...Object.keys(from), ...Object.keys(to)])].filter((k) => scheduleText(from[k] ?? null) !== scheduleText(to[k] ?? null)).map((k) => `${k} ${show(from[k])} → ${show(to[k])}`).join(', ') || 'as it is';
 }
 
