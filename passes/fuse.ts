@@ -5,8 +5,8 @@
  * of pictures into patches) becomes the group's prologue, and what follows each linear row by row (bias, activation,
  * gate times up, residual, rotary embedding, the write into the KV cache) its epilogue, as far as nobody else reads the
  * value in between. A write of quantised rows needs whole heads, and stays a kernel of its own. Products with the same chosen experts become an *experts group*, with what follows them element by element.
- * What is left of elementwise work, and the mixing of what experts gave, becomes *elementwise groups*. A group's body holds the very nodes,
- * so the interpreter runs a fused graph by the same table.
+ * What is left of elementwise work, and the mixing of what experts gave, becomes *elementwise groups*. Of one row more is one kernel's
+ * work (fuse-one-row.ts). A group's body holds the very nodes, so the interpreter runs a fused graph by the same table.
  */
 import { GraphBuilder, sweep } from '../compiler/ir/builder.ts';
 import type { Body, Graph, Node } from '../compiler/ir/graph.ts';
@@ -16,17 +16,18 @@ import { printRows, sameRows } from '../compiler/ir/rows.ts';
 import type { StateFormat } from '../compiler/ir/state-format.ts';
 import { stateFormatOf } from '../compiler/ir/state-format.ts';
 import { sameType } from '../compiler/ir/types.ts';
+import { isNorm, isPrologue, mixedProduct, takeChoices } from './fuse-one-row.ts';
 import type { Pass } from './pass.ts';
 
-interface Group {
+export interface Group {
   readonly family: 'matmul' | 'experts' | 'elementwise';
+  /** Of experts: what they give is mixed, so other values may follow. */
+  readonly mixes?: true;
   /** Every node that the group computes. */
   readonly members: Set<Node>;
   /** The members whose values leave the group. */
   roots: Node[];
 }
-
-const isNorm = (n: Node): boolean => n.op === 'rms_norm' || n.op === 'layer_norm';
 
 export const fuse: Pass = {
   name: 'fuse',
@@ -121,7 +122,7 @@ function form(g: Graph): Graph {
         const write = u.op === 'store' && u.inputs[1] === root && group.family === 'matmul' && formatStored(g, u).kind !== 'int8';
         const open = root.op !== 'rope' && root.op !== 'store';
         if (!(write ? root.op !== 'store' : (elementwise || turn) && open)) continue;
-        if ((turn && inside.length) || (group.family === 'experts' && outside.length)) continue;
+        if ((turn && inside.length) || (group.family === 'experts' && !group.mixes && outside.length)) continue;
         group.members.add(u);
         groupOf.set(u, group);
         group.roots = [...group.roots.filter((r) => r !== root && !inside.includes(r)), u];
@@ -131,24 +132,32 @@ function form(g: Graph): Graph {
     }
   };
 
+  const firstOf = ({ members }: Group): number => Math.min(...[...members].map((m) => order.get(m)!));
+  /** Makes the members a group, with the prologue that they read, and takes in what follows. */
+  const begin = (group: Group, x: Node): void => {
+    group.members.forEach((m) => groupOf.set(m, group));
+    if (isPrologue(x, usesOf)) group.members.add(x);
+    grow(group, firstOf(group));
+  };
+
   for (const n of g.nodes) {
     if (n.op !== 'linear' || groupOf.has(n)) continue;
     const [x] = n.inputs;
     const siblings = usesOf(x!).filter((u) => u.op === 'linear' && u.inputs[0] === x && !groupOf.has(u) && sameRows(u.type.rows!, n.type.rows!));
     const linears = [...new Set(siblings)].sort((a, c) => order.get(a)! - order.get(c)!);
     const group: Group = { family: 'matmul', members: new Set(linears), roots: linears };
-    // A prologue is computed anew by each group that reads it, and so vanishes if all its readers are linears.
-    if ((isNorm(x!) || x!.op === 'patches') && usesOf(x!).every((u) => u.op === 'linear')) group.members.add(x!);
-    linears.forEach((l) => groupOf.set(l, group));
-    grow(group, Math.min(...[...group.members].map((m) => order.get(m)!)));
+    begin(group, x!);
     group.roots.sort(byPlace((n) => n.op === 'store' || usesOf(n).some((u) => u.op === 'store' && u.inputs[1] === n)));
+  }
+  takeChoices(g, groupOf, usesOf);
+  for (const n of g.nodes) {
+    const product = mixedProduct(n, usesOf);
+    if (product) begin({ family: 'experts', mixes: true, members: new Set([product, n]), roots: [n] }, product.inputs[0]!);
   }
   for (const n of g.nodes) {
     if (n.op !== 'expert_linear' || groupOf.has(n)) continue;
     const alike = usesOf(n.inputs[0]!).filter((u) => u.op === 'expert_linear' && !groupOf.has(u) && u.inputs[1] === n.inputs[1] && sameType(u.type, n.type));
-    const group: Group = { family: 'experts', members: new Set(alike), roots: [...new Set(alike)] };
-    alike.forEach((l) => groupOf.set(l, group));
-    grow(group, Math.min(...alike.map((m) => order.get(m)!)));
+    begin({ family: 'experts', members: new Set(alike), roots: [...new Set(alike)] }, n.inputs[0]!);
   }
   for (const n of g.nodes) {
     if ((opDef(n.op).elementwise !== true && n.op !== 'mix_experts') || groupOf.has(n)) continue;

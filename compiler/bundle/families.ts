@@ -14,7 +14,8 @@ import { elementwiseKernel, ropeKernel } from '../wgsl/elementwise.ts';
 import type { EmbedSpec } from '../wgsl/embed.ts';
 import { embedKernel } from '../wgsl/embed.ts';
 import type { ExpertsSpec, GroupsSpec } from '../wgsl/experts.ts';
-import { expertGroupsKernel, expertRowKernel, expertTileKernel } from '../wgsl/experts.ts';
+import { expertGroupsKernel, expertTileKernel } from '../wgsl/experts.ts';
+import { expertRowKernel } from '../wgsl/experts-row.ts';
 import type { GatherSpec } from '../wgsl/gather.ts';
 import { gatherKernel } from '../wgsl/gather.ts';
 import type { HeldView, Kernel, WeightStorage } from '../wgsl/kernel.ts';
@@ -32,6 +33,8 @@ import type { Choice, Chooser } from '../schedule/chooser.ts';
 import { tableChooser, usualChooser } from '../schedule/chooser.ts';
 import type { DeviceClass, DeviceFacts } from '../schedule/device-facts.ts';
 import { defaultLimits, leastFacts } from '../schedule/device-facts.ts';
+import type { MatvecSchedule } from '../schedule/matvec-schedule.ts';
+import { inOneWorkgroup } from '../schedule/matvec-schedule.ts';
 import { normApart } from '../schedule/norm-schedule.ts';
 import type { Arithmetic } from '../schedule/product-shape.ts';
 import type { ScheduleTable } from '../schedule/table.ts';
@@ -58,6 +61,8 @@ export interface Families {
   /** The coarsest operands that products may be computed with; absent: no coarser than their weights. */
   readonly arithmetic?: Arithmetic;
   matmul(spec: MatmulSpec, writable: Writable): Kernel[];
+  /** The product, and the numbers of the largest entries of its one result: one kernel where a workgroup has all of a row. */
+  matmulChoosing(spec: MatmulSpec, choice: TopKSpec, writable: Writable): Kernel[];
   /** A kernel over the bindings of `matmul`'s one kernel that is better for few rows, if there is one. */
   matmulFew(spec: MatmulSpec, writable: Writable): { readonly rows: number; readonly kernel: Kernel } | undefined;
   /** f32 elements of scratch memory that the product needs. */
@@ -114,23 +119,34 @@ function families({ facts, chooser, usual, arithmetic, onMade }: Choosing, half:
   const made = <F extends FamilyName>(m: Made<F>): readonly Kernel[] => { onMade?.(m as unknown as Made); return m.kernels; };
   const wantedOf = (spec: AttentionSpec) => wantedAttention(attentionShape(spec), spec.qRows.at(usual), keyRows(spec).at(usual), typeof spec.k.storage === 'string' ? spec.k.storage : spec.k.storage.kind);
   const schedule = (spec: AttentionSpec) => chooser.choose(wantedOf(spec), facts);
+  const matmul: Families['matmul'] = (spec, w) => {
+    const wanted = wantedProduct(shapeOf(spec), spec.rows.at(usual));
+    if (wanted.family === 'matvec') {
+      const choice = chooser.choose(wanted, facts);
+      return [...made({ wanted, choice, kernels: [matvecKernel(spec, choice.schedule, options(w))], again: (s) => ({ kernels: [matvecKernel(spec, s, options(w))], scratch: 0 }) })];
+    }
+    const choice = chooser.choose(wanted, facts), { scratch: _, ...plain } = spec;
+    return [...made({
+      wanted, choice, kernels: matmulKernels(spec, choice.schedule, options(w)),
+      again: (s) => {
+        const scratch = matmulScratch(plain, s), whole: MatmulSpec = scratch ? { ...plain, scratch: { binding: scratchBinding, storage: 'f32', stride: 4, offset: Poly.zero } } : plain;
+        return { kernels: matmulKernels(whole, s, options(new Set([...w, scratchBinding]))), scratch };
+      },
+    })];
+  };
   return {
     dims, ...(arithmetic ? { arithmetic } : {}), storageOf: (format) => (format.kind === 'f32' ? 'f32' : format.kind === 'f16' ? half : format),
     heldAs: (format) => (format.kind === 'f32' ? 'f32' : format.kind === 'f16' ? half : format),
-    matmul: (spec, w) => {
+    matmul,
+    matmulChoosing: (spec, largest, w) => {
       const wanted = wantedProduct(shapeOf(spec), spec.rows.at(usual));
-      if (wanted.family === 'matvec') {
-        const choice = chooser.choose(wanted, facts);
-        return [...made({ wanted, choice, kernels: [matvecKernel(spec, choice.schedule, options(w))], again: (s) => ({ kernels: [matvecKernel(spec, s, options(w))], scratch: 0 }) })];
-      }
-      const choice = chooser.choose(wanted, facts), { scratch: _, ...plain } = spec;
-      return [...made({
-        wanted, choice, kernels: matmulKernels(spec, choice.schedule, options(w)),
-        again: (s) => {
-          const scratch = matmulScratch(plain, s), whole: MatmulSpec = scratch ? { ...plain, scratch: { binding: scratchBinding, storage: 'f32', stride: 4, offset: Poly.zero } } : plain;
-          return { kernels: matmulKernels(whole, s, options(new Set([...w, scratchBinding]))), scratch };
-        },
-      })];
+      if (wanted.family !== 'matvec') return [...matmul(spec, w), topKKernel(largest, options(w))];
+      const by = (s: MatvecSchedule): Kernel[] => {
+        const whole = inOneWorkgroup(s, wanted.shape, facts);
+        return whole ? [matvecKernel(spec, whole, options(w), largest)] : [matvecKernel(spec, s, options(w)), topKKernel(largest, options(w))];
+      };
+      const choice = chooser.choose(wanted, facts);
+      return [...made({ wanted, choice, kernels: by(choice.schedule), again: (s) => ({ kernels: by(s), scratch: 0 }) })];
     },
     matmulFew: (spec, w) => {
       const wanted = wantedProduct(shapeOf(spec), fewRows / 2);
@@ -171,7 +187,7 @@ function families({ facts, chooser, usual, arithmetic, onMade }: Choosing, half:
     gather: (spec, w) => gatherKernel(spec, options(w)),
     topK: (spec, w) => topKKernel(spec, options(w)),
     expertGroups: (spec, w) => expertGroupsKernel(spec, options(w), facts.class === 'gpu' ? 256 : 16),
-    experts: (spec, w) => (spec.rows.constant() === 1 ? expertRowKernel(spec, expertRow(facts.class, spec.linears), options(w)) : expertTileKernel(spec, expertTile(facts.class, spec.linears), options(w))),
+    experts: (spec, w) => (spec.rows.constant() === 1 ? expertRowKernel(spec, expertRow(facts.class, spec.linears, spec.scores !== undefined), options(w)) : expertTileKernel(spec, expertTile(facts.class, spec.linears), options(w))),
     rope: (spec, w) => ropeKernel(spec, options(w)),
   };
 }

@@ -1,11 +1,16 @@
-/** Lowering of products with chosen experts: the pairs of rows and choices by expert first, then a kernel for each tensor that weights lie in. */
+/**
+ * Lowering of products with chosen experts: the pairs of rows and choices by expert first, then a kernel for each tensor that weights lie in.
+ * What is to be mixed takes one kernel if the weights are one tensor; else what the experts give lies in scratch memory in between.
+ */
 import type { Node } from '../ir/graph.ts';
 import { leafName } from '../ir/graph.ts';
+import { Poly } from '../ir/poly.ts';
 import type { ElementExpr } from '../wgsl/expr.ts';
 import type { ExpertPiece, ExpertsSpec } from '../wgsl/experts.ts';
-import { groupsLength } from '../wgsl/experts.ts';
-import type { Kernel } from '../wgsl/kernel.ts';
-import type { BodyExpr, ExpertsGroup } from './body.ts';
+import { byPair, groupsLength } from '../wgsl/experts.ts';
+import type { Kernel, View } from '../wgsl/kernel.ts';
+import type { Norm } from '../wgsl/statistics.ts';
+import type { BodyExpr, ExpertsGroup, NormPrologue } from './body.ts';
 import { readExperts } from './body.ts';
 import type { LowerContext, Step } from './lower.ts';
 import type { Operands } from './operands.ts';
@@ -36,29 +41,58 @@ function sumsOnly(e: BodyExpr): ElementExpr {
   }
 }
 
+/** An epilogue with `sum` for the sum that it is over. */
+function overSum(e: ElementExpr, sum: ElementExpr): ElementExpr {
+  switch (e.op) {
+    case 'acc': return sum;
+    case 'unary': return { ...e, x: overSum(e.x, sum) };
+    case 'add': case 'sub': case 'mul': return { ...e, a: overSum(e.a, sum), b: overSum(e.b, sum) };
+    default: return e;
+  }
+}
+
 export interface LowerTools {
   operands(): Operands;
+  /** Whether a kernel may bind all of them. */
+  fits(o: Operands): boolean;
+  element(o: Operands, e: BodyExpr): ElementExpr;
+  norm(o: Operands, prologue: NormPrologue): Norm;
   finish(o: Operands, kernels: readonly Kernel[], label?: string): Omit<Step, 'main'>[];
   /** The value that holds a result of the node. */
   result(index: number): Node;
 }
 
-export function lowerExperts(ctx: LowerContext, node: Node, { operands, finish, result }: LowerTools): Omit<Step, 'main'>[] {
-  const { a, chosen, groups } = readExperts(node), top = chosen.type.dims[0]!, rows = chosen.type.rows!;
+export function lowerExperts(ctx: LowerContext, node: Node, tools: LowerTools): Omit<Step, 'main'>[] {
+  const { operands, finish, result } = tools, { a, chosen, groups, prologue } = readExperts(node), top = chosen.type.dims[0]!, rows = chosen.type.rows!;
+  if (prologue?.kind === 'patches') throw new Error('Patches are no rows that experts are chosen for; fusion should have left them out.');
   return groups.flatMap((group, index) => {
-    const linear = group.linears[0]!, [width, K] = linear.inputs[2]!.type.dims as [number, number], experts = group.experts.length, blocks = blocksOf(group);
+    const linear = group.linears[0]!, [width, K] = linear.inputs[2]!.type.dims as [number, number], experts = group.experts.length, blocks = blocksOf(group), { scores } = group;
     const label = group.experts[0]!.map((w) => leafName(w).replace(/\.weight$/, '').split('.').at(-1)!).join('·'), steps: Omit<Step, 'main'>[] = [];
     const pairsIn = (o: Operands): string | undefined => (o.count(rows).constant() === 1 ? undefined : o.role(ctx.scratchRange(4 * groupsLength(experts, o.count(rows).at(ctx.sizes) * top))));
-    const sorting = operands(), sorted = pairsIn(sorting);
-    if (sorted !== undefined) steps.push(...finish(sorting, [ctx.families.expertGroups({ rows: sorting.count(rows), top, experts, chosen: sorting.view(chosen), groups: sorted }, sorting.writable)], 'expert-groups'));
-    for (const view of ctx.packing.find(blocks, K)) {
-      const o = operands(), pairs = pairsIn(o);
-      const spec: ExpertsSpec = {
+    const views = ctx.packing.find(blocks, K);
+    const product = (o: Operands, view: PackedView, rest: Pick<ExpertsSpec, 'value' | 'out' | 'scores'>): ExpertsSpec => {
+      const pairs = pairsIn(o);
+      return {
         rows: o.count(rows), top, experts, K, a: o.view(a), aByPair: a.type.dims[0] !== K, chosen: o.view(chosen), linears: group.linears.length,
         weight: { binding: o.role(ctx.weightRange(view, K)), storage: ctx.families.storageOf(ctx.packing.format(blocks[view.parts[0]!.of]!)) }, piece: pieceOf(view), width,
-        value: sumsOnly(group.value), out: o.view(result(index)), ...(pairs === undefined ? {} : { groups: pairs }),
+        ...rest, ...(prologue ? { norm: tools.norm(o, prologue) } : {}), ...(pairs === undefined ? {} : { groups: pairs }),
       };
+    };
+    if (scores && views.length === 1) {
+      const o = operands(), spec = product(o, views[0]!, { value: tools.element(o, group.value), out: o.view(result(index)), scores: o.view(scores) });
+      if (tools.fits(o)) return finish(o, [ctx.families.experts(spec, o.writable)], `${label}+mix`);
+    }
+    const sorting = operands(), sorted = pairsIn(sorting);
+    if (sorted !== undefined) steps.push(...finish(sorting, [ctx.families.expertGroups({ rows: sorting.count(rows), top, experts, chosen: sorting.view(chosen), groups: sorted }, sorting.writable)], 'expert-groups'));
+    /** Where the products go that another kernel mixes. */
+    const given = (o: Operands): View => ({ binding: o.role(ctx.scratchRange(4 * o.count(rows).at(ctx.sizes) * top * width, 'sums')), storage: 'f32', stride: top * width, offset: Poly.zero });
+    for (const view of views) {
+      const o = operands(), spec = product(o, view, scores ? { value: { op: 'acc', index: 0 }, out: given(o) } : { value: sumsOnly(group.value), out: o.view(result(index)) });
       steps.push(...finish(o, [ctx.families.experts(spec, o.writable)], label));
+    }
+    if (scores) {
+      const o = operands(), mixed: ElementExpr = { op: 'mix_experts', from: byPair(given(o), top), chosen: o.view(chosen), scores: o.view(scores), top };
+      steps.push(...finish(o, [ctx.families.elementwise({ rows: o.count(rows), width, value: overSum(tools.element(o, group.value), mixed), out: o.view(result(index)) }, o.writable)], 'elementwise'));
     }
     return steps;
   });

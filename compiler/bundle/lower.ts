@@ -17,7 +17,7 @@ import { rowElements, sameType } from '../ir/types.ts';
 import type { MemoryPlan } from '../schedule/memory.ts';
 import { isVirtual, rowsBefore } from '../schedule/memory.ts';
 import type { Kernel, View } from '../wgsl/kernel.ts';
-import type { BodyExpr } from './body.ts';
+import type { BodyExpr, NormPrologue } from './body.ts';
 import { readElementwise, readMatmul } from './body.ts';
 import type { Families } from './families.ts';
 import type { AttentionDecl } from '../../runtime/manifest.ts';
@@ -27,6 +27,8 @@ import type { AttentionSpec } from '../wgsl/attention.ts';
 import { byPair } from '../wgsl/experts.ts';
 import type { MatmulSpec } from '../wgsl/matmul.ts';
 import { splitNorm } from '../wgsl/norm.ts';
+import type { Norm } from '../wgsl/statistics.ts';
+import type { TopKSpec } from '../wgsl/top-k.ts';
 import { lowerExperts } from './lower-experts.ts';
 import { blockOf, epilogueVectors, vectorBlock } from './node-weights.ts';
 import type { Capacities, EntryDims, Range } from './operands.ts';
@@ -107,6 +109,9 @@ function lowerNode(ctx: LowerContext, node: Node, together: readonly Node[]): Om
     const body = readMatmul(node), linear = node.body!.nodes.find((n) => n.op === 'linear')!, rows = linear.type.rows!, K = linear.inputs[1]!.type.dims[1]!;
     /** The kernels of these columns of groups: for each tensor that their weights lie in, or two if it would bind too many buffers. */
     const layOut = (columns: readonly Columns[]): Omit<Step, 'main'>[] => ctx.packing.find(columns.map((c) => c.block), K).flatMap((view) => make(view, view.parts.map((p) => columnsOf(columns, p))));
+    const resultOf = (index: number): Node => (node.body!.results.length === 1 ? node : resultNode(ctx.graph, node, index)), { choice } = body;
+    const largest = (o: Operands): TopKSpec => ({ rows: o.count(rows), width: body.groups[choice!.of]!.width, top: choice!.top, from: o.view(resultOf(choice!.of)), out: o.view(resultOf(body.groups.length)) });
+    let chosen = false;
     const make = (view: PackedView, columns: readonly Columns[]): Omit<Step, 'main'>[] => {
       const o = operands(), groups = columns.map((c) => body.groups[c.group]!);
       const weight = ctx.weightRange(view, K);
@@ -122,22 +127,29 @@ function lowerNode(ctx: LowerContext, node: Node, together: readonly Node[]): Om
               table: o.role(ctx.ropeRange([...ropeFrequencies(g.rope.headDim, g.rope.attrs)])), headDim: g.rope.headDim,
               positions: positions(ctx, o, node.inputs[g.rope.positions]!),
             } } : {}),
-            out: fromColumn(g.store !== undefined ? plainView(o.stateView(node.inputs[g.store]!, rows)) : o.view(body.groups.length === 1 ? node : resultNode(ctx.graph, node, group)), first),
+            out: fromColumn(g.store !== undefined ? plainView(o.stateView(node.inputs[g.store]!, rows)) : o.view(resultOf(group)), first),
           };
         }),
       };
       if (columns.length > 1 && o.ranges.size > storageLimit) { const mid = Math.ceil(columns.length / 2); return [...layOut(columns.slice(0, mid)), ...layOut(columns.slice(mid))]; }
       const apart = families.normApart(spec) ? splitNorm(spec, scratchView(ctx, o, spec.rows, K)) : undefined;
       const product = apart?.product ?? spec, sums = families.matmulScratch(product), whole = sums ? { ...product, scratch: scratchView(ctx, o, Poly.of(Math.ceil(sums / 4)), 4, 'sums') } : product;
-      const kernels = families.matmul(whole, o.writable), few = families.matmulFew(whole, o.writable);
-      return finish(o, [...(apart ? [families.norm(apart.norm, o.writable)] : []), ...kernels], groups.map((g) => g.linears.map((l) => shortName(leafName(node.inputs[l.weight]!))).join('·')).join('+'))
+      // The choice binds one buffer more, and is among all columns of the only result.
+      const choosing = !!choice && body.groups.length === 1 && columns[0]!.block.rows === groups[0]!.width && o.ranges.size < storageLimit;
+      chosen ||= choosing;
+      const kernels = choosing ? families.matmulChoosing(whole, largest(o), o.writable) : families.matmul(whole, o.writable), few = families.matmulFew(whole, o.writable);
+      return finish(o, [...(apart ? [families.norm(apart.norm, o.writable)] : []), ...kernels], [...groups.map((g) => g.linears.map((l) => shortName(leafName(node.inputs[l.weight]!))).join('·')), ...(choosing ? ['top_k'] : [])].join('+'))
         .map((step) => (few && step.kernel === kernels[0] ? { ...step, few } : step));
     };
-    return layOut(body.groups.map((g, group) => ({ group, first: 0, block: blockOf(node, g) })));
+    const products = layOut(body.groups.map((g, group) => ({ group, first: 0, block: blockOf(node, g) }))), apart = operands();
+    return choice && !chosen ? [...products, ...finish(apart, [families.topK(largest(apart), apart.writable)], 'top_k')] : products;
   }
 
   if (node.op === 'fused' && node.attrs['family'] === 'experts')
-    return lowerExperts(ctx, node, { operands, finish, result: (index) => (node.body!.results.length === 1 ? node : resultNode(ctx.graph, node, index)) });
+    return lowerExperts(ctx, node, {
+      operands, finish, result: (index) => (node.body!.results.length === 1 ? node : resultNode(ctx.graph, node, index)), fits: (o) => o.ranges.size <= storageLimit,
+      element: (o, e) => element(ctx, o, node, e), norm: (o, prologue) => normSpec(ctx, o, node, prologue),
+    });
 
   const o = operands();
   if (node.op === 'fused') return finish(o, [families.elementwise({ rows: o.count(node.type.rows!), width: rowElements(node.type), value: element(ctx, o, node, readElementwise(node)), out: o.view(node) }, o.writable)], 'elementwise');
@@ -235,11 +247,11 @@ function prologueSpec(ctx: LowerContext, o: Operands, node: Node, { a, prologue 
     const [channels, height, width] = node.inputs[a]!.type.dims as [number, number, number];
     return { prologue: { kind: 'patches', channels, height, width, size: prologue.size } };
   }
-  return { prologue: {
-    kind: prologue.kind, eps: prologue.eps, gain: vectorOf(ctx, o, node.inputs[prologue.gain]!),
-    ...(prologue.bias === undefined ? {} : { bias: vectorOf(ctx, o, node.inputs[prologue.bias]!) }),
-  } };
+  return { prologue: normSpec(ctx, o, node, prologue) };
 }
+
+const normSpec = (ctx: LowerContext, o: Operands, node: Node, { kind, eps, gain, bias }: NormPrologue): Norm =>
+  ({ kind, eps, gain: vectorOf(ctx, o, node.inputs[gain]!), ...(bias === undefined ? {} : { bias: vectorOf(ctx, o, node.inputs[bias]!) }) });
 
 /** Dense rows of `width` f32 elements, each begun on a vec4, for what one step of a node leaves to the next. */
 function scratchView(ctx: LowerContext, o: Operands, rows: Poly, width: number, name: 'scratch' | 'sums' = 'scratch'): View {

@@ -2,7 +2,7 @@
 import type { Node } from '../ir/graph.ts';
 import { leafName } from '../ir/graph.ts';
 import type { BodyExpr, BodyGroup } from './body.ts';
-import { readElementwise, readMatmul } from './body.ts';
+import { readElementwise, readExperts, readMatmul } from './body.ts';
 import type { Block } from './packing.ts';
 
 /** The blocks of weights that a matmul group reads, in order. */
@@ -33,7 +33,7 @@ export function epilogueVectors(node: Node): { readonly input: number; readonly 
 export function vectorLists(node: Node): Block[][] {
   if (node.op !== 'fused') return node.inputs.filter((i) => i.op === 'weight' && i.type.dims.length === 1).map((i) => [vectorBlock(i)]);
   const epilogue = epilogueVectors(node).map((v) => v.block);
-  const prologue = node.attrs['family'] === 'matmul' ? readMatmul(node).prologue : undefined;
+  const family = node.attrs['family'], prologue = family === 'matmul' ? readMatmul(node).prologue : family === 'experts' ? readExperts(node).prologue : undefined;
   const norm = prologue && 'gain' in prologue ? [prologue.gain, ...(prologue.bias === undefined ? [] : [prologue.bias])] : [];
   return [...(epilogue.length ? [epilogue] : []), ...norm.map((i) => [vectorBlock(node.inputs[i]!)])];
 }

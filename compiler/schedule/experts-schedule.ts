@@ -36,7 +36,8 @@ export function expertTile(device: DeviceClass, linears: number): ExpertTileSche
   return device === 'gpu' ? { family: 'experts', form: 'tile', threads: [16, 8], outputs: [columns, 4], depth: 16 } : { family: 'experts', form: 'tile', threads: [4, 4], outputs: [columns, 4], depth: 0 };
 }
 
-export function expertRow(device: DeviceClass, linears: number): ExpertRowSchedule {
+/** `mixed`: a team walks through the matrices of all choices, and so with more lanes, as there are fewer workgroups. */
+export function expertRow(device: DeviceClass, linears: number, mixed = false): ExpertRowSchedule {
   const outputs = linears * Math.max(1, Math.floor((device === 'gpu' ? 4 : 8) / linears));
-  return device === 'gpu' ? { family: 'experts', form: 'row', lanes: 32, outputs, teams: 4 } : { family: 'experts', form: 'row', lanes: 1, outputs, teams: 16 };
+  return device === 'gpu' ? { family: 'experts', form: 'row', lanes: mixed ? 64 : 32, outputs, teams: 4 } : { family: 'experts', form: 'row', lanes: 1, outputs, teams: 16 };
 }

@@ -96,3 +96,16 @@ export function matvecDefault(shape: MatmulShape, facts: DeviceFacts): MatvecSch
   if (!legal) throw new RangeError(`No schedule multiplies one row by ${shape.linears.join(', ')} interleaved linears on this device: ${whyNotMatvec(wishes[0]!, shape, facts)}`);
   return legal;
 }
+
+/** Beyond so many weight rows a team, a product in one workgroup takes longer than it saves. */
+const mostOutputs = 8;
+
+/**
+ * The schedule with all weight rows in one workgroup: with more teams, then with more weight rows a team; undefined where they are
+ * too many. Who follows the product in its own kernel, such as a choice among its results, needs them there.
+ */
+export function inOneWorkgroup(s: MatvecSchedule, shape: MatmulShape, facts: DeviceFacts): MatvecSchedule | undefined {
+  if (s.teams * s.outputs >= shape.weightRows) return s;
+  const wider = [{ ...s, teams: s.teams * 2 }, ...(s.outputs * 2 <= mostOutputs ? [{ ...s, outputs: s.outputs * 2 }] : [])].find((w) => !whyNotMatvec(w, shape, facts));
+  return wider && inOneWorkgroup(wider, shape, facts);
+}

@@ -4,18 +4,19 @@
  * A *pair* is a row with one of its choices, numbered row · top + choice; a value that holds something for every choice is
  * seen as rows of pairs. Many rows: `expertGroupsKernel` sorts the pairs by expert, and a workgroup of `expertTileKernel`
  * takes a tile of pairs of one expert × weight rows of its matrix. How many tiles an expert has is data, so the grid holds the
- * most that there may be, and workgroups beyond the last tile return. One row: a workgroup of `expertRowKernel` takes weight
- * rows of one choice; it reads which expert that is, and the matrices of others are not read.
+ * most that there may be, and workgroups beyond the last tile return. One row is another kernel's (experts-row.ts).
  *
  * The weight that a kernel binds may hold the matrices of some experts alone, or a slice of one's rows (`piece`): pairs of
  * other experts are another dispatch's. Layouts, ragged edges and preconditions are those of matmul.ts.
  */
 import type { Poly } from '../ir/poly.ts';
-import type { ExpertRowSchedule, ExpertTileSchedule } from '../schedule/experts-schedule.ts';
+import type { ExpertTileSchedule } from '../schedule/experts-schedule.ts';
 import type { ElementExpr } from './expr.ts';
 import type { Kernel, View, WeightMatrix } from './kernel.ts';
 import type { KernelOptions, Lanes, ViewAccess } from './printer.ts';
 import { Memory, range } from './printer.ts';
+import type { Norm } from './statistics.ts';
+import type { MatmulGroup } from './weight-rows.ts';
 import { WeightRows } from './weight-rows.ts';
 import type { WeightRowAccess } from './weights.ts';
 import { declareWeightRows } from './weights.ts';
@@ -41,8 +42,15 @@ export interface ExpertsSpec {
   /** Columns that an expert gives to one choice, of which the piece computes some. */
   readonly width: number;
   readonly value: ElementExpr;
-  /** Rows of top · width. */
+  /** Rows of top · width; with `scores`, of width. */
   readonly out: View;
+  /** Normalises rows that are not by pair on the way in. One row alone. */
+  readonly norm?: Norm;
+  /**
+   * Of one row alone, and one linear whose weight holds all experts: `value` is over Σ_j p_j · (the product with choice j), p the softmax
+   * of the row's scores (one for each expert) at its choices.
+   */
+  readonly scores?: View;
   /** Where `expertGroupsKernel` has left the pairs by expert; one row needs none. */
   readonly groups?: string;
 }
@@ -98,14 +106,19 @@ fn main(@builtin(local_invocation_index) t: u32) {
 
 interface Operands { readonly memory: Memory; readonly a: ViewAccess; readonly weight: WeightRowAccess; readonly weightRows: WeightRows; aRow(pair: string): string; x(base: string, k: string): string }
 
-/** What both forms read and write; `chunk` weight rows are an invocation's. */
-function declare(spec: ExpertsSpec, chunk: number, options: KernelOptions): Operands {
-  const { top, K, linears, piece, value } = spec, memory = new Memory(options);
+/** The columns that a piece computes, of rows of pairs; `chunk` weight rows an invocation must hold whole ones. */
+export function outputOf({ top, linears, piece, value, out }: ExpertsSpec, chunk: number): MatmulGroup {
   if (chunk % linears) throw new RangeError(`${chunk} weight rows an invocation do not hold whole outputs of ${linears} interleaved linears.`);
+  const pairs = byPair(out, top);
+  return { linears, width: piece.rows, value, out: piece.first ? { ...pairs, column: piece.first } : pairs };
+}
+export const columnsAtOnce = (weightRows: number, { linears }: MatmulGroup): Lanes => ([4, 2, 1] as const).find((n) => (weightRows / linears) % n === 0)!;
+
+/** What a tile reads and writes; `chunk` weight rows are an invocation's. */
+function declare(spec: ExpertsSpec, chunk: number, options: KernelOptions): Operands {
+  const { top, K } = spec, memory = new Memory(options), group = outputOf(spec, chunk);
   const weight = declareWeightRows(memory, 'weight', spec.weight, K), a = memory.view('a', spec.aByPair ? byPair(spec.a, top) : spec.a, 4), pairs = spec.rows.mul(top);
-  const out = byPair(spec.out, top), group = { linears, width: piece.rows, value, out: piece.first ? { ...out, column: piece.first } : out };
-  const lanes = ([4, 2, 1] as const).find((n) => (chunk / linears) % n === 0)!;
-  const weightRows = new WeightRows({ rows: pairs, K, a: spec.a, weight: spec.weight, groups: [group] }, chunk, memory, (): Lanes => lanes);
+  const weightRows = new WeightRows({ rows: pairs, K, a: spec.a, weight: spec.weight, groups: [group] }, chunk, memory, () => columnsAtOnce(chunk, group));
   return {
     memory, a, weight, weightRows,
     aRow: (pair) => a.rowUnit(spec.aByPair ? pair : `(${pair}) / ${top}u`),
@@ -114,13 +127,14 @@ function declare(spec: ExpertsSpec, chunk: number, options: KernelOptions): Oper
 }
 
 /** WGSL: the weight row at a place of the expert's matrix. */
-const weightRow = ({ weight, weightRows }: Operands, { linears, piece }: ExpertsSpec, expert: string, place: string): string =>
+export const weightRow = ({ weight, weightRows }: Pick<Operands, 'weight' | 'weightRows'>, { linears, piece }: ExpertsSpec, expert: string, place: string): string =>
   weight.rowUnit(piece.count > 1 ? `(${expert} * ${linears * piece.rows}u + ${weightRows.row(place)})` : weightRows.row(place));
 const notThere = '0xffffffffu';
 
 export function expertTileKernel(spec: ExpertsSpec, schedule: ExpertTileSchedule, options: KernelOptions): Kernel {
   const { piece, top, K, experts } = spec, [tx, ty] = schedule.threads, [nj, ni] = schedule.outputs, tileRows = ty * ni, tileColumns = tx * nj;
   if (spec.groups === undefined) throw new RangeError('Products of many rows need the pairs by expert (expertGroupsKernel).');
+  if (spec.norm || spec.scores) throw new RangeError('Rows are normalised, and what their experts give is mixed, in a product of one row alone.');
   const o = declare(spec, nj, options), { memory, weightRows, weight } = o, groups = memory.entries('groups', spec.groups, 'u32');
   const finished = (i: number, j: number): string => `s${i}_${j}${weight.rowScale ? ` * row_scale${j}` : ''}`;
   const sums = range(ni).map((i) => range(nj).map((j) => `var s${i}_${j} = 0.0;`).join(' ')).join('\n  ');
@@ -195,52 +209,5 @@ ${body}  ${finish}
     bindings: memory.bindings(), workgroup: [tx, ty, 1], features: memory.features(),
     // Every expert may leave one tile almost empty.
     grid: [Math.ceil(weightRows.places / tileColumns), { ceil: spec.rows.mul(top).add(piece.count * (tileRows - 1)), by: tileRows }, 1],
-  };
-}
-
-export function expertRowKernel(spec: ExpertsSpec, { lanes, outputs, teams }: ExpertRowSchedule, options: KernelOptions): Kernel {
-  const { piece, top, K } = spec, invocations = lanes * teams;
-  if (spec.rows.constant() !== 1) throw new RangeError(`One row is multiplied here, not ${spec.rows}.`);
-  const o = declare(spec, outputs, options), { memory, weightRows, weight } = o, chosen = memory.view('chosen', byPair(spec.chosen, top), 1), rows = range(outputs);
-  const gridX = Math.ceil(weightRows.places / (outputs * teams));
-  if (lanes > 1) memory.helper('partial', `var<workgroup> partial: array<f32, ${lanes * teams * outputs}>;`);
-  const walk = `${rows.map((j) => `  let w${j} = ${weightRow(o, spec, 'expert', j ? `(place + ${j}u)` : 'place')};\n`).join('')}  ${rows.map((j) => `var s${j} = 0.0;`).join(' ')}
-  for (var k = ${lanes > 1 ? 'lane' : '0u'}; k < end; k += ${lanes}u) {
-    let x = ${o.x('a0', 'k')};
-${rows.map((j) => `    s${j} += dot(x, ${weight.loadFour(`w${j}`, 'k')});\n`).join('')}  }
-${weight.rowScale ? rows.map((j) => `  s${j} *= ${weight.rowScale!(`w${j}`)};\n`).join('') : ''}`;
-  const meet = lanes === 1 ? '' : `${rows.map((j) => `  partial[(team * ${outputs}u + ${j}u) * ${lanes}u + lane] = s${j};\n`).join('')}  workgroupBarrier();
-  // Each lane adds up the outputs that fall to it, and the first finishes them.
-  for (var j = lane; j < ${outputs}u; j += ${lanes}u) {
-    let at = (team * ${outputs}u + j) * ${lanes}u;
-    var sum = 0.0;
-    for (var l = 0u; l < ${lanes}u; l++) { sum += partial[at + l]; }
-    partial[at] = sum;
-  }
-  workgroupBarrier();
-  if (lane > 0u) { return; }
-${rows.map((j) => `  s${j} = partial[(team * ${outputs}u + ${j}u) * ${lanes}u];\n`).join('')}`;
-  const body = `  let lane = t % ${lanes}u;
-  let team = t / ${lanes}u;
-  let pair = group.y;
-  let number = u32(${chosen.load(chosen.element('pair', '0u'), 1)});
-  let here = number >= ${piece.expert}u && number < ${piece.expert + piece.count}u;
-  let expert = select(0u, number - ${piece.expert}u, here);
-  let end = select(0u, ${Math.ceil(K / 4)}u, here);
-  let place = (group.x * ${teams}u + team) * ${outputs}u;
-  let a0 = ${o.aRow('pair')};
-${walk}${meet}  if (!here || place >= ${weightRows.places}u) { return; }
-  ${weightRows.finish('place', { count: 1, at: () => 'pair' }, (_i, j) => `s${j}`)}
-`;
-  const text = weightRows.text();
-  return {
-    family: 'experts',
-    wgsl: `// ${outputs * teams} weight rows of one choice a workgroup, K = ${K}
-${memory.head()}${text}
-@compute @workgroup_size(${invocations})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
-${body}}
-`,
-    bindings: memory.bindings(), workgroup: [invocations, 1, 1], grid: [gridX, top, 1], features: memory.features(),
   };
 }

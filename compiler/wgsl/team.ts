@@ -19,6 +19,8 @@ import { Memory, range } from './printer.ts';
 import { statisticsText } from './statistics.ts';
 import { dot4Shared, dot4Walk } from './team-dot4.ts';
 import { meeting } from './team-meeting.ts';
+import type { Choice } from './top-k.ts';
+import { declareChoice } from './top-k.ts';
 import type { MatmulSpec } from './weight-rows.ts';
 import { WeightRows, shapeOf } from './weight-rows.ts';
 import type { WeightRowAccess } from './weights.ts';
@@ -44,7 +46,8 @@ export interface TeamContext {
   squares(r: number): string;
 }
 
-export function teamKernel(family: string, spec: MatmulSpec, schedule: TeamSchedule, options: KernelOptions): Kernel {
+/** `choice`: what the kernel's one workgroup chooses of its output; the schedule must hold all weight rows in one. */
+export function teamKernel(family: string, spec: MatmulSpec, schedule: TeamSchedule, options: KernelOptions, choice?: Choice): Kernel {
   const { lanes, outputs, teams } = schedule, invocations = lanes * teams, { K } = spec, shape = shapeOf(spec);
   const memory = new Memory(options);
   const weight = declareWeightRows(memory, 'weight', spec.weight, K), grouped = weight.fetchesPerScale !== undefined;
@@ -56,6 +59,8 @@ export function teamKernel(family: string, spec: MatmulSpec, schedule: TeamSched
   const weightRows = new WeightRows(spec, outputs, memory, (g) => ([4, 2, 1] as const).find((n: Lanes) => (piece / g.linears) % n === 0)!);
   const gridX = Math.ceil(weightRows.places / (outputs * teams));
   if (gridX > 65535) throw new RangeError(`${weightRows.places} weight rows make ${gridX} workgroups of ${outputs * teams}; a dispatch has at most 65,535 a side. Use more outputs or teams.`);
+  if (choice && (gridX > 1 || spec.rows.constant() !== 1)) throw new RangeError(`A workgroup chooses among what it has computed itself: one row, and ${weightRows.places} weight rows in one workgroup, not in ${gridX}.`);
+  const choose = choice && declareChoice(memory, choice, invocations);
   const x: TeamContext = {
     spec, schedule, memory, a, weight, weightRows, rows: range(schedule.rows), outputs: range(outputs), piece,
     scale: (sum) => `1.0 / sqrt(${sum} / ${K}.0 + ${floatLiteral(a.norm!.eps)})`,
@@ -70,9 +75,11 @@ export function teamKernel(family: string, spec: MatmulSpec, schedule: TeamSched
   let row0 = ${one ? 'group.y' : `group.y * ${schedule.rows}u`};
 ${lanes > 1 ? `  let lane = t % ${lanes}u;\n  let team = t / ${lanes}u;\n` : ''}  ${place}
 ${layer ? '  statistics(t, row0, rows);\n' : ''}`;
-  const body = meet ? `${schedule.dot4 ? dot4Walk(x) : walk(x)}${meet.body}` : `  if (place >= ${weightRows.places}u) { return; }
-${walk(x)}${a.scaleAfter ? x.rows.map((r) => `  let scale${r} = ${x.scale(x.squares(r))};\n`).join('') : ''}  ${weightRows.finish('place', { count: schedule.rows, inside: `min(${schedule.rows}u, rows - row0)`, at: (r) => (one ? 'row0' : `row0 + ${r}`) }, (r, j) => (a.scaleAfter ? `${x.sum(r, j)} * scale${r}` : x.sum(r, j)))}
-`;
+  // Who chooses waits for all, so nobody returns before.
+  const [idle, done] = choose ? [`  if (place < ${weightRows.places}u) {\n`, '  }\n'] : [`  if (place >= ${weightRows.places}u) { return; }\n`, ''];
+  const product = meet ? `${schedule.dot4 ? dot4Walk(x) : walk(x)}${meet.body}` : `${idle}${walk(x)}${a.scaleAfter ? x.rows.map((r) => `  let scale${r} = ${x.scale(x.squares(r))};\n`).join('') : ''}  ${weightRows.finish('place', { count: schedule.rows, inside: `min(${schedule.rows}u, rows - row0)`, at: (r) => (one ? 'row0' : `row0 + ${r}`) }, (r, j) => (a.scaleAfter ? `${x.sum(r, j)} * scale${r}` : x.sum(r, j)))}
+${done}`;
+  const body = `${product}${choose?.() ?? ''}`;
   const stats = layer ? `${statisticsText(a.view!, 'layer_norm', K, a.norm!.eps, schedule.rows, invocations)}\n` : '';
   const finish = weightRows.text(), rounding = schedule.dot4 ? dot4Shared(x) : '';
   const wgsl = `// ${schedule.rows} rows x ${teams * outputs} weight rows a workgroup, K = ${K}

@@ -1,4 +1,7 @@
-/** Numbers of the largest entries of each row: which experts a router chooses. An invocation has a row to itself. */
+/**
+ * Numbers of the largest entries of each row: which experts a router chooses. In a kernel of its own an invocation has a row to
+ * itself; where a workgroup has computed all entries of one row, its invocations find their places among them side by side.
+ */
 import type { Poly } from '../ir/poly.ts';
 import type { Kernel, View } from './kernel.ts';
 import type { KernelOptions } from './printer.ts';
@@ -42,4 +45,28 @@ ${body}}
 `,
     bindings: memory.bindings(), workgroup: [invocations, 1, 1], grid: [{ ceil: rows, by: invocations }, 1, 1], features: memory.features(),
   };
+}
+
+/** What a workgroup chooses of the columns that it has stored: `Choice.from` lies in their output. */
+export type Choice = Omit<TopKSpec, 'rows'>;
+
+/**
+ * Statements, in uniform control flow, for all invocations of a workgroup that has stored row 0 of `from`, of which no other has any.
+ * The place of an entry is how many come before it: larger ones, and equal ones with a smaller number. Where scores are NaN, places
+ * may stay as they were; who reads choices checks them.
+ */
+export function declareChoice(memory: Memory, { width, top, from, out }: Choice, invocations: number): () => string {
+  const x = memory.view('out', from, 1), numbers = memory.view('numbers', out, 1, { width: top }), at = (e: string): string => x.load(x.element('0u', e), 1);
+  return () => `  storageBarrier();
+  workgroupBarrier();
+  for (var e = t; e < ${width}u; e += ${invocations}u) {
+    let own = ${at('e')};
+    var before = 0u;
+    for (var i = 0u; i < ${width}u; i++) {
+      let other = ${at('i')};
+      before += select(0u, 1u, other > own || (other == own && i < e));
+    }
+    if (before < ${top}u) { ${numbers.storeInteger(numbers.element('0u', 'before'), 'i32(e)')} }
+  }
+`;
 }

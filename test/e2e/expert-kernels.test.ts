@@ -8,7 +8,8 @@ import { expertRow, expertTile, expertTileBytes } from '../../compiler/schedule/
 import { elementwiseKernel } from '../../compiler/wgsl/elementwise.ts';
 import type { ElementExpr } from '../../compiler/wgsl/expr.ts';
 import type { ExpertPiece, ExpertsSpec } from '../../compiler/wgsl/experts.ts';
-import { byPair, expertGroupsKernel, expertRowKernel, expertTileKernel, groupsLength } from '../../compiler/wgsl/experts.ts';
+import { byPair, expertGroupsKernel, expertTileKernel, groupsLength } from '../../compiler/wgsl/experts.ts';
+import { expertRowKernel } from '../../compiler/wgsl/experts-row.ts';
 import type { View, WeightStorage } from '../../compiler/wgsl/kernel.ts';
 import { topKKernel } from '../../compiler/wgsl/top-k.ts';
 import type { OpenDevice } from '../../runtime/device.ts';

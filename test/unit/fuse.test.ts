@@ -5,7 +5,7 @@ import { parseGraph, printGraph, verify } from '../../compiler/ir/index.ts';
 import { fuse } from '../../passes/fuse.ts';
 import { maskAnalysis } from '../../passes/mask-analysis.ts';
 import { optimise, stageProgram } from '../../passes/pipeline.ts';
-import { after } from '../support/golden.ts';
+import { after, caseOf } from '../support/golden.ts';
 import { randomCase } from '../support/random-graphs.ts';
 import { farthest, outputsOf, runnable } from '../support/run-case.ts';
 import { StagedRun, promptSequence } from '../support/run-program.ts';
@@ -161,6 +161,104 @@ describe('apart stay', () => {
       return logits = %3
     }"
   `);
+  });
+});
+
+describe('one row with experts', () => {
+  const weights = { norm: 'f32[4]', gate: 'f32[3, 4]', ...Object.fromEntries(['up', 'down'].flatMap((w) => [0, 1, 2].map((e) => [`${w}${e}`, w === 'up' ? 'f32[5, 4]' : 'f32[4, 5]']))) };
+  /** A norm, a router and experts over `rows`, and the residual. */
+  const block = (rows: string, more: { readonly between?: string; readonly returns?: string; readonly chosen?: string } = {}): string => graph(weights, `  %0 = rows %x {rows = "${rows}"} : f32[${rows}, 4]
+  %1 = rms_norm %0, @"norm" {eps = 0.00001} : f32[${rows}, 4]
+  %2 = linear %1, @"gate" : f32[${rows}, 3]
+  %3 = top_k %2 {top = 2} : i32[${rows}, 2]
+  %4 = expert_linear %1, %3, @"up0", @"up1", @"up2" {experts = 3} : f32[${rows}, 10]
+  %5 = silu %4 : f32[${rows}, 10]
+  %6 = expert_linear %5, %3, @"down0", @"down1", @"down2" {experts = 3} : f32[${rows}, 8]
+${more.between ?? ''}  %7 = mix_experts ${more.chosen ?? '%6, %3, %2'} : f32[${rows}, 4]
+  %8 = add %0, %7 : f32[${rows}, 4]
+  return logits = %8${more.returns ?? ''}`);
+  /** What kernels there are, and that they compute what the ops do. */
+  function kernels(text: string): string[] {
+    const g = parseGraph(text), c = caseOf(g, [{ kind: 'visual', image: 0, length: 3 }, { kind: 'text', length: 4 }], {}, 3), fused = fuse.run(g);
+    verify(fused, { pass: fuse.name });
+    expect(farthest(outputsOf(g, c), outputsOf(fused, c))).toBeLessThan(1e-6);
+    expect(printGraph(parseGraph(printGraph(fused)))).toBe(printGraph(fused));
+    return fused.nodes.filter((n) => n.op !== 'rows' && n.op !== 'result').map((n) => (n.body ? n.body.nodes.map((m) => m.op).join(' ') : n.op));
+  }
+
+  test('norm and choice with the router, norm with the experts, mixing and residual with the last product', () => {
+    expect(kernels(block('text.last'))).toEqual(['rms_norm linear top_k', 'rms_norm expert_linear silu', 'expert_linear mix_experts add']);
+    expect(after([fuse], block('text.last'))).toMatchInlineSnapshot(`
+      "graph g {
+        sequence tokens(media visual: V, text: T)
+        mask causal(tokens) = k.pos <= q.pos
+        input x: f32[visual+text, 4] at prompt
+        weight "norm": f32[4]
+        weight "gate": f32[3, 4]
+        weight "up0": f32[5, 4]
+        weight "up1": f32[5, 4]
+        weight "up2": f32[5, 4]
+        weight "down0": f32[4, 5]
+        weight "down1": f32[4, 5]
+        weight "down2": f32[4, 5]
+
+        %0 = rows %x {rows = "text.last"} : f32[text.last, 4]
+        %1 = fused(%0, @"norm", @"gate") {family = "matmul"} {
+          %1.0 = rms_norm $0, $1 {eps = 0.00001} : f32[text.last, 4]
+          %1.1 = linear %1.0, $2 : f32[text.last, 3]
+          %1.2 = top_k %1.1 {top = 2} : i32[text.last, 2]
+          return %1.1, %1.2
+        } : f32[text.last, 3], i32[text.last, 2]
+        %2 = result %1 {index = 0} : f32[text.last, 3]
+        %3 = result %1 {index = 1} : i32[text.last, 2]
+        %4 = fused(%0, @"norm", %3, @"up0", @"up1", @"up2") {family = "experts"} {
+          %4.0 = rms_norm $0, $1 {eps = 0.00001} : f32[text.last, 4]
+          %4.1 = expert_linear %4.0, $2, $3, $4, $5 {experts = 3} : f32[text.last, 10]
+          %4.2 = silu %4.1 : f32[text.last, 10]
+          return %4.2
+        } : f32[text.last, 10]
+        %5 = fused(%0, %4, %3, @"down0", @"down1", @"down2", %2) {family = "experts"} {
+          %5.0 = expert_linear $1, $2, $3, $4, $5 {experts = 3} : f32[text.last, 8]
+          %5.1 = mix_experts %5.0, $2, $6 : f32[text.last, 4]
+          %5.2 = add $0, %5.1 : f32[text.last, 4]
+          return %5.2
+        } : f32[text.last, 4]
+        return logits = %5
+      }"
+    `);
+  });
+  test('many rows share one norm, and choose and mix in kernels of their own', () => {
+    expect(kernels(block('text'))).toEqual(['rms_norm', 'linear', 'top_k', 'expert_linear silu', 'expert_linear', 'mix_experts add']);
+  });
+  test('a norm that anybody else reads stays', () => {
+    expect(kernels(block('text.last', { returns: ', normed = %1' }))).toEqual(['rms_norm', 'linear top_k', 'expert_linear silu', 'expert_linear mix_experts add']);
+  });
+  test('a norm over the parts of all choices is none of the part that an expert reads', () => {
+    const parts = block('text.last').replace('%5 = silu %4', '%5 = rms_norm %4, @"wide" {eps = 0.00001}').replace('  weight "norm"', '  weight "wide": f32[10]\n  weight "norm"');
+    expect(kernels(parts)).toEqual(['rms_norm linear top_k', 'rms_norm expert_linear', 'rms_norm', 'expert_linear mix_experts add']);
+  });
+  test('what the experts gave is not mixed in their product where anybody else reads it, or others are mixed', () => {
+    expect(kernels(block('text.last', { returns: ', given = %6' }))).toEqual(['rms_norm linear top_k', 'rms_norm expert_linear silu', 'expert_linear', 'mix_experts add']);
+    const other = block('text.last', { between: '  %9 = silu %2 : f32[text.last, 3]\n  %10 = top_k %9 {top = 2} : i32[text.last, 2]\n', chosen: '%6, %10, %2' });
+    expect(kernels(other)).toEqual(['rms_norm linear top_k', 'rms_norm expert_linear silu', 'expert_linear', 'silu', 'top_k', 'mix_experts add']);
+  });
+  test('scores that only the choice reads are stored by the kernel that it follows', () => {
+    const alone = graph({ gate: 'f32[3, 4]' }, `  %0 = rows %x {rows = "text.last"} : f32[text.last, 4]
+  %1 = linear %0, @"gate" : f32[text.last, 3]
+  %2 = top_k %1 {top = 2} : i32[text.last, 2]
+  return chosen = %2`);
+    expect(kernels(alone)).toEqual(['linear', 'top_k']);
+    expect(kernels(alone.replace('return chosen = %2', '%3 = top_k %1 {top = 1} : i32[text.last, 1]\n  return chosen = %2, first = %3'))).toEqual(['linear', 'top_k', 'top_k']);
+    expect(kernels(alone.replace('return chosen = %2', 'return chosen = %2, scores = %1'))).toEqual(['linear top_k']);
+  });
+  test('other products of the router\'s row lie in its kernel, and what follows the scores goes before the choice', () => {
+    const shared = graph({ gate: 'f32[3, 4]', bias: 'f32[3]', own: 'f32[5, 4]' }, `  %0 = rows %x {rows = "text.last"} : f32[text.last, 4]
+  %1 = linear %0, @"gate", @"bias" : f32[text.last, 3]
+  %2 = sigmoid %1 : f32[text.last, 3]
+  %3 = top_k %2 {top = 2} : i32[text.last, 2]
+  %4 = linear %0, @"own" : f32[text.last, 5]
+  return chosen = %3, scores = %2, own = %4`);
+    expect(kernels(shared)).toEqual(['linear sigmoid linear top_k']);
   });
 });
 

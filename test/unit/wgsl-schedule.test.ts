@@ -8,7 +8,7 @@ import { whyNotMatmul } from '../../compiler/schedule/matmul-schedule.ts';
 import type { RowsSchedule } from '../../compiler/schedule/matmul-rows.ts';
 import type { TileSchedule } from '../../compiler/schedule/matmul-tile.ts';
 import { chunkOf, matmulBytes } from '../../compiler/schedule/matmul-tile.ts';
-import { matvecDefault, matvecSpace, whyNotMatvec } from '../../compiler/schedule/matvec-schedule.ts';
+import { inOneWorkgroup, matvecDefault, matvecSpace, whyNotMatvec } from '../../compiler/schedule/matvec-schedule.ts';
 import type { MatmulShape } from '../../compiler/schedule/product-shape.ts';
 import type { MatmulSpec } from '../../compiler/wgsl/matmul.ts';
 import { matmulKernels, shapeOf } from '../../compiler/wgsl/matmul.ts';
@@ -57,6 +57,21 @@ describe('legality', () => {
     expect(whyNotMatvec(dot4, { ...plain, weight: { kind: 'int8' }, arithmetic: 'int8' }, gpu)).toBeUndefined();
     expect(matvecSpace({ ...plain, weight: { kind: 'int8' } }, gpu).some((s) => s.dot4)).toBe(false);
     expect(whyNotMatvec({ family: 'matvec', form: 'workgroup', lanes: 128, outputs: 64, teams: 2, sum: 'dot', dot4: false }, plain, gpu)).toMatch(/bytes of workgroup memory/);
+  });
+  test('one workgroup holds all weight rows, with more teams first, as long as they are few', () => {
+    const usual = matvecDefault(plain, gpu), one = (weightRows: number, device = gpu, s = usual): unknown => inOneWorkgroup(s, { ...plain, weightRows }, device);
+    expect(usual).toMatchObject({ lanes: 32, outputs: 4, teams: 4 });
+    expect(one(8)).toBe(usual);
+    expect(one(17)).toMatchObject({ lanes: 32, outputs: 4, teams: 8 });
+    expect(one(64)).toMatchObject({ lanes: 32, outputs: 8, teams: 8 });
+    expect(one(65)).toBeUndefined();
+    expect(one(128, software, matvecDefault(plain, software))).toMatchObject({ lanes: 1, outputs: 8, teams: 16 });
+    for (const weightRows of [1, 5, 30, 64, 100]) for (const s of matvecSpace(plain, gpu)) {
+      const whole = inOneWorkgroup(s, { ...plain, weightRows }, gpu);
+      if (!whole) continue;
+      expect(whole.teams * whole.outputs).toBeGreaterThanOrEqual(weightRows);
+      expect(whyNotMatvec(whole, { ...plain, weightRows }, gpu)).toBeUndefined();
+    }
   });
   test('whatever is searched or taken by default is legal with the limits that every device has', () => {
     for (const linears of [[1], [2], [1, 2], [3], [1, 1, 1]]) for (const pairs of [false, true]) for (const normed of [false, true]) for (const device of [gpu, software]) {

@@ -6,20 +6,24 @@ import { int4Groups, printWeightFormat } from '../../compiler/ir/weight-format.t
 import { leastFacts } from '../../compiler/schedule/device-facts.ts';
 import { expertRow, expertTile } from '../../compiler/schedule/experts-schedule.ts';
 import { matmulDefault, matmulSpace } from '../../compiler/schedule/matmul-defaults.ts';
-import { matvecDefault, matvecSpace } from '../../compiler/schedule/matvec-schedule.ts';
+import { inOneWorkgroup, matvecDefault, matvecSpace } from '../../compiler/schedule/matvec-schedule.ts';
 import { normDefault } from '../../compiler/schedule/norm-schedule.ts';
 import { argmaxKernel } from '../../compiler/wgsl/argmax.ts';
 import { copyKernel } from '../../compiler/wgsl/copy.ts';
 import { elementwiseKernel, ropeKernel } from '../../compiler/wgsl/elementwise.ts';
 import { embedKernel } from '../../compiler/wgsl/embed.ts';
 import type { ExpertsSpec } from '../../compiler/wgsl/experts.ts';
-import { byPair, expertGroupsKernel, expertRowKernel, expertTileKernel } from '../../compiler/wgsl/experts.ts';
+import { byPair, expertGroupsKernel, expertTileKernel } from '../../compiler/wgsl/experts.ts';
+import { expertRowKernel } from '../../compiler/wgsl/experts-row.ts';
 import { gatherKernel } from '../../compiler/wgsl/gather.ts';
 import type { FloatStorage, Kernel, Storage, View } from '../../compiler/wgsl/kernel.ts';
+import type { MatmulSpec } from '../../compiler/wgsl/matmul.ts';
 import { shapeOf } from '../../compiler/wgsl/matmul.ts';
+import { matvecKernel } from '../../compiler/wgsl/matvec.ts';
 import { normKernel } from '../../compiler/wgsl/norm.ts';
 import { keptWidth, sampleKernel } from '../../compiler/wgsl/sample.ts';
 import { storeHeadsKernel } from '../../compiler/wgsl/store-heads.ts';
+import type { Norm } from '../../compiler/wgsl/statistics.ts';
 import { topKKernel } from '../../compiler/wgsl/top-k.ts';
 import type { OpenDevice } from '../../runtime/device.ts';
 import type { FoundAdapter } from '../../runtime/node-adapter.ts';
@@ -68,6 +72,20 @@ describe.each([['f32', []], ['f16', ['shader-f16', 'subgroups']], ['f16x2', []]]
     }
     for (const width of [1, 6, 90, 300]) await valid(embedKernel({ rows: T, ids: view('ids', 1, 'i32'), table: { binding: 'table', storage: format }, width, out: view('out', width) }, options));
   });
+  const norms = [{ kind: 'rms_norm', gain: { binding: 'g', storage: 'f32' }, eps: 1e-5 }, { kind: 'layer_norm', gain: { binding: 'g', storage: 'f32' }, bias: { binding: 'b', storage: 'f32' }, eps: 1e-5 }] as const satisfies Norm[];
+  test.each([1, 7, 40])('products that choose among %i columns', async (width) => {
+    for (const weight of [storage, ...quantised]) for (const prologue of [undefined, ...norms]) {
+      const out = { ...view('out', width, 'f32'), offset: Poly.zero };
+      const spec: MatmulSpec = { rows: Poly.of(1), K: 90, a: view('a', 90, 'f32'), ...(prologue ? { prologue } : {}), weight: { binding: 'weight', storage: weight }, groups: [{ linears: 1, width, value: { op: 'acc', index: 0 }, out }], arithmetic: 'int8' };
+      for (const device of [leastFacts('gpu', features), leastFacts('software', features)]) {
+        const space = matvecSpace(shapeOf(spec), device);
+        for (const s of [matvecDefault(shapeOf(spec), device), space[(width * 7) % space.length]!]) {
+          const whole = inOneWorkgroup(s, shapeOf(spec), device);
+          if (whole) await valid(matvecKernel(spec, whole, { ...options, readWrite: new Set(['out']) }, { width, top: Math.min(width, 3), from: out, out: { ...view('chosen', Math.min(width, 3), 'i32') } }));
+        }
+      }
+    }
+  });
   test.each([[1, 8], [2, 12], [2, 33]] as const)('experts of %i linears, %i columns', async (linears, width) => {
     const top = 2, experts = 5, K = 3 * width, parts = (binding: string, stride: number): View => ({ binding, storage: 'f32', stride, offset: Poly.dim('V') }), chosen = { ...parts('chosen', top), storage: 'i32' as const };
     for (const weight of [storage, ...quantised]) for (const piece of [{ expert: 0, count: experts, first: 0, rows: width }, { expert: 3, count: 1, first: 4, rows: width - 4 }]) {
@@ -75,6 +93,8 @@ describe.each([['f32', []], ['f16', ['shader-f16', 'subgroups']], ['f16x2', []]]
       for (const device of ['gpu', 'software'] as const) {
         await valid(expertTileKernel(spec, expertTile(device, linears), options));
         await valid(expertRowKernel({ ...spec, rows: Poly.of(1) }, expertRow(device, linears), options));
+        for (const norm of norms) await valid(expertRowKernel({ ...spec, rows: Poly.of(1), a: parts('a', K), aByPair: false, norm }, expertRow(device, linears), options));
+        if (linears === 1 && piece.first === 0) await valid(expertRowKernel({ ...spec, rows: Poly.of(1), scores: parts('scores', experts), out: parts('out', width) }, expertRow(device, linears, true), options));
       }
     }
     await valid(expertGroupsKernel({ rows: T, top, experts, chosen, groups: 'groups' }, { ...options, readWrite: new Set(['groups']) }, 256));
