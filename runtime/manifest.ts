@@ -5,7 +5,7 @@
 import * as v from 'valibot';
 
 /** The version this runtime reads. A change that an older loader would misread raises it. */
-export const schemaVersion = 2;
+export const schemaVersion = 3;
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const name = v.pipe(v.string(), v.minLength(1));

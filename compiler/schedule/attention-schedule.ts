@@ -13,7 +13,7 @@ import type { DeviceFacts } from './device-facts.ts';
 export type { AttentionShape } from './attention-shape.ts';
 export type AttentionSchedule = AttentionTileSchedule | AttentionExchangeSchedule;
 
-/** How a schedule cuts the work. Manifests of versions that knew tiles alone name no form. */
+/** How a schedule cuts the work. */
 export const attentionBlocking = (s: AttentionSchedule, shape: AttentionShape): AttentionBlocking => (s.form === 'exchange' ? exchangeBlocking(s, shape) : attentionTile(s, shape));
 
 /** Why a schedule cannot run this shape on a device, as a sentence; undefined if it can. */
