@@ -8,11 +8,11 @@ import { Poly } from '../ir/poly.ts';
 import type { ElementExpr } from '../wgsl/expr.ts';
 import type { ExpertPiece, ExpertsSpec } from '../wgsl/experts.ts';
 import { byPair, groupsLength } from '../wgsl/experts.ts';
-import type { Kernel, View } from '../wgsl/kernel.ts';
-import type { Norm } from '../wgsl/statistics.ts';
-import type { BodyExpr, ExpertsGroup, NormPrologue } from './body.ts';
+import type { View } from '../wgsl/kernel.ts';
+import type { BodyExpr, ExpertsGroup } from './body.ts';
 import { readExperts } from './body.ts';
-import type { LowerContext, Step } from './lower.ts';
+import type { LowerContext, LowerTools, Step } from './lower.ts';
+import { element, normSpec, resultOf, shortName, storageLimit } from './lower-values.ts';
 import type { Operands } from './operands.ts';
 import type { Block, PackedView } from './packing.ts';
 
@@ -51,23 +51,12 @@ function overSum(e: ElementExpr, sum: ElementExpr): ElementExpr {
   }
 }
 
-export interface LowerTools {
-  operands(): Operands;
-  /** Whether a kernel may bind all of them. */
-  fits(o: Operands): boolean;
-  element(o: Operands, e: BodyExpr): ElementExpr;
-  norm(o: Operands, prologue: NormPrologue): Norm;
-  finish(o: Operands, kernels: readonly Kernel[], label?: string): Omit<Step, 'main'>[];
-  /** The value that holds a result of the node. */
-  result(index: number): Node;
-}
-
-export function lowerExperts(ctx: LowerContext, node: Node, tools: LowerTools): Omit<Step, 'main'>[] {
-  const { operands, finish, result } = tools, { a, chosen, groups, prologue } = readExperts(node), top = chosen.type.dims[0]!, rows = chosen.type.rows!;
+export function lowerExperts(ctx: LowerContext, node: Node, { operands, finish }: LowerTools): Omit<Step, 'main'>[] {
+  const { a, chosen, groups, prologue } = readExperts(node), top = chosen.type.dims[0]!, rows = chosen.type.rows!;
   if (prologue?.kind === 'patches') throw new Error('Patches are no rows that experts are chosen for; fusion should have left them out.');
   return groups.flatMap((group, index) => {
     const linear = group.linears[0]!, [width, K] = linear.inputs[2]!.type.dims as [number, number], experts = group.experts.length, blocks = blocksOf(group), { scores } = group;
-    const label = group.experts[0]!.map((w) => leafName(w).replace(/\.weight$/, '').split('.').at(-1)!).join('·'), steps: Omit<Step, 'main'>[] = [];
+    const label = group.experts[0]!.map((w) => shortName(leafName(w))).join('·'), steps: Omit<Step, 'main'>[] = [];
     const pairsIn = (o: Operands): string | undefined => (o.count(rows).constant() === 1 ? undefined : o.role(ctx.scratchRange(4 * groupsLength(experts, o.count(rows).at(ctx.sizes) * top))));
     const views = ctx.packing.find(blocks, K);
     const product = (o: Operands, view: PackedView, rest: Pick<ExpertsSpec, 'value' | 'out' | 'scores'>): ExpertsSpec => {
@@ -75,24 +64,24 @@ export function lowerExperts(ctx: LowerContext, node: Node, tools: LowerTools): 
       return {
         rows: o.count(rows), top, experts, K, a: o.view(a), aByPair: a.type.dims[0] !== K, chosen: o.view(chosen), linears: group.linears.length,
         weight: { binding: o.role(ctx.weightRange(view, K)), storage: ctx.families.storageOf(ctx.packing.format(blocks[view.parts[0]!.of]!)) }, piece: pieceOf(view), width,
-        ...rest, ...(prologue ? { norm: tools.norm(o, prologue) } : {}), ...(pairs === undefined ? {} : { groups: pairs }),
+        ...rest, ...(prologue ? { norm: normSpec(ctx, o, node, prologue) } : {}), ...(pairs === undefined ? {} : { groups: pairs }),
       };
     };
     if (scores && views.length === 1) {
-      const o = operands(), spec = product(o, views[0]!, { value: tools.element(o, group.value), out: o.view(result(index)), scores: o.view(scores) });
-      if (tools.fits(o)) return finish(o, [ctx.families.experts(spec, o.writable)], `${label}+mix`);
+      const o = operands(), spec = product(o, views[0]!, { value: element(ctx, o, node, group.value), out: o.view(resultOf(ctx.graph, node, index)), scores: o.view(scores) });
+      if (o.ranges.size <= storageLimit) return finish(o, [ctx.families.experts(spec, o.writable)], `${label}+mix`);
     }
     const sorting = operands(), sorted = pairsIn(sorting);
     if (sorted !== undefined) steps.push(...finish(sorting, [ctx.families.expertGroups({ rows: sorting.count(rows), top, experts, chosen: sorting.view(chosen), groups: sorted }, sorting.writable)], 'expert-groups'));
     /** Where the products go that another kernel mixes. */
     const given = (o: Operands): View => ({ binding: o.role(ctx.scratchRange(4 * o.count(rows).at(ctx.sizes) * top * width, 'sums')), storage: 'f32', stride: top * width, offset: Poly.zero });
     for (const view of views) {
-      const o = operands(), spec = product(o, view, scores ? { value: { op: 'acc', index: 0 }, out: given(o) } : { value: sumsOnly(group.value), out: o.view(result(index)) });
+      const o = operands(), spec = product(o, view, scores ? { value: { op: 'acc', index: 0 }, out: given(o) } : { value: sumsOnly(group.value), out: o.view(resultOf(ctx.graph, node, index)) });
       steps.push(...finish(o, [ctx.families.experts(spec, o.writable)], label));
     }
     if (scores) {
       const o = operands(), mixed: ElementExpr = { op: 'mix_experts', from: byPair(given(o), top), chosen: o.view(chosen), scores: o.view(scores), top };
-      steps.push(...finish(o, [ctx.families.elementwise({ rows: o.count(rows), width, value: overSum(tools.element(o, group.value), mixed), out: o.view(result(index)) }, o.writable)], 'elementwise'));
+      steps.push(...finish(o, [ctx.families.elementwise({ rows: o.count(rows), width, value: overSum(element(ctx, o, node, group.value), mixed), out: o.view(resultOf(ctx.graph, node, index)) }, o.writable)], 'elementwise'));
     }
     return steps;
   });

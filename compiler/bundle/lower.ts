@@ -10,30 +10,24 @@ import { leafName } from '../ir/graph.ts';
 import { shuffleShape } from '../ir/ops/pixel-shuffle.ts';
 import { ropeFrequencies } from '../ir/ops/rope.ts';
 import { Poly } from '../ir/poly.ts';
-import type { RowSet } from '../ir/rows.ts';
 import { rowCount, rowSet } from '../ir/rows.ts';
 import { printStateFormat, stateFormatOf } from '../ir/state-format.ts';
 import { rowElements, sameType } from '../ir/types.ts';
 import type { MemoryPlan } from '../schedule/memory.ts';
 import { isVirtual, rowsBefore } from '../schedule/memory.ts';
 import type { Kernel, View } from '../wgsl/kernel.ts';
-import type { BodyExpr, NormPrologue } from './body.ts';
-import { readElementwise, readMatmul } from './body.ts';
+import { readElementwise } from './body.ts';
 import type { Families } from './families.ts';
 import type { AttentionDecl } from '../../runtime/manifest.ts';
 import { attentionDecl } from './executed.ts';
-import type { ElementExpr, RowNumbers } from '../wgsl/expr.ts';
+import type { RowNumbers } from '../wgsl/expr.ts';
 import type { AttentionSpec } from '../wgsl/attention.ts';
-import { byPair } from '../wgsl/experts.ts';
-import type { MatmulSpec } from '../wgsl/matmul.ts';
-import { splitNorm } from '../wgsl/norm.ts';
-import type { Norm } from '../wgsl/statistics.ts';
-import type { TopKSpec } from '../wgsl/top-k.ts';
 import { lowerExperts } from './lower-experts.ts';
-import { blockOf, epilogueVectors, vectorBlock } from './node-weights.ts';
+import { lowerProduct } from './lower-product.ts';
+import { element, positions, scratchView, vectorOf } from './lower-values.ts';
 import type { Capacities, EntryDims, Range } from './operands.ts';
 import { Operands, plainView, regionStart, rowDataOffset } from './operands.ts';
-import type { Block, PackedView, Packing, Part } from './packing.ts';
+import type { Block, PackedView, Packing } from './packing.ts';
 
 /** A kernel with the buffer ranges that it binds, in the order of its bindings. */
 export interface Step {
@@ -71,8 +65,10 @@ export interface LowerContext {
   dataRange(source: 'rows' | 'spans' | 'draw' | 'dims', sequence?: string): Range;
 }
 
-/** Storage buffers that a kernel may bind on every device (WebGPU's default limit). */
-const storageLimit = 8;
+/** Makes steps of kernels, bound to the operands that they were made for. */
+type Finish = (o: Operands, kernels: readonly Kernel[], label?: string) => Omit<Step, 'main'>[];
+/** What the lowering of one node is given: operands of a kernel to be made, and how it becomes a step. */
+export interface LowerTools { operands(): Operands; readonly finish: Finish }
 
 export function lower(ctx: LowerContext): Step[] {
   const steps: Step[] = [], nodes = ctx.graph.nodes.filter((n) => !isVirtual(n) && n.op !== 'rows' && n.op !== 'as_rows' && n.op !== 'result');
@@ -105,51 +101,8 @@ function lowerNode(ctx: LowerContext, node: Node, together: readonly Node[]): Om
   }));
   const [x] = node.inputs;
 
-  if (node.op === 'fused' && node.attrs['family'] === 'matmul') {
-    const body = readMatmul(node), linear = node.body!.nodes.find((n) => n.op === 'linear')!, rows = linear.type.rows!, K = linear.inputs[1]!.type.dims[1]!;
-    /** The kernels of these columns of groups: for each tensor that their weights lie in, or two if it would bind too many buffers. */
-    const layOut = (columns: readonly Columns[]): Omit<Step, 'main'>[] => ctx.packing.find(columns.map((c) => c.block), K).flatMap((view) => make(view, view.parts.map((p) => columnsOf(columns, p))));
-    const resultOf = (index: number): Node => (node.body!.results.length === 1 ? node : resultNode(ctx.graph, node, index)), { choice } = body;
-    const largest = (o: Operands): TopKSpec => ({ rows: o.count(rows), width: body.groups[choice!.of]!.width, top: choice!.top, from: o.view(resultOf(choice!.of)), out: o.view(resultOf(body.groups.length)) });
-    let chosen = false;
-    const make = (view: PackedView, columns: readonly Columns[]): Omit<Step, 'main'>[] => {
-      const o = operands(), groups = columns.map((c) => body.groups[c.group]!);
-      const weight = ctx.weightRange(view, K);
-      const spec: MatmulSpec = {
-        rows: o.count(rows), K, a: o.view(node.inputs[body.a]!),
-        ...prologueSpec(ctx, o, node, body), ...(families.arithmetic ? { arithmetic: families.arithmetic } : {}),
-        weight: { binding: o.role(weight), storage: families.storageOf(ctx.packing.format(columns[0]!.block)) },
-        groups: columns.map(({ group, first, block }) => {
-          const g = body.groups[group]!;
-          return {
-            linears: g.linears.length, width: block.rows, value: element(ctx, o, node, g.value, { first, ...(g.rope ? { headDim: g.rope.headDim } : {}) }),
-            ...(g.rope ? { rope: {
-              table: o.role(ctx.ropeRange([...ropeFrequencies(g.rope.headDim, g.rope.attrs)])), headDim: g.rope.headDim,
-              positions: positions(ctx, o, node.inputs[g.rope.positions]!),
-            } } : {}),
-            out: fromColumn(g.store !== undefined ? plainView(o.stateView(node.inputs[g.store]!, rows)) : o.view(resultOf(group)), first),
-          };
-        }),
-      };
-      if (columns.length > 1 && o.ranges.size > storageLimit) { const mid = Math.ceil(columns.length / 2); return [...layOut(columns.slice(0, mid)), ...layOut(columns.slice(mid))]; }
-      const apart = families.normApart(spec) ? splitNorm(spec, scratchView(ctx, o, spec.rows, K)) : undefined;
-      const product = apart?.product ?? spec, sums = families.matmulScratch(product), whole = sums ? { ...product, scratch: scratchView(ctx, o, Poly.of(Math.ceil(sums / 4)), 4, 'sums') } : product;
-      // The choice binds one buffer more, and is among all columns of the only result.
-      const choosing = !!choice && body.groups.length === 1 && columns[0]!.block.rows === groups[0]!.width && o.ranges.size < storageLimit;
-      chosen ||= choosing;
-      const kernels = choosing ? families.matmulChoosing(whole, largest(o), o.writable) : families.matmul(whole, o.writable), few = families.matmulFew(whole, o.writable);
-      return finish(o, [...(apart ? [families.norm(apart.norm, o.writable)] : []), ...kernels], [...groups.map((g) => g.linears.map((l) => shortName(leafName(node.inputs[l.weight]!))).join('·')), ...(choosing ? ['top_k'] : [])].join('+'))
-        .map((step) => (few && step.kernel === kernels[0] ? { ...step, few } : step));
-    };
-    const products = layOut(body.groups.map((g, group) => ({ group, first: 0, block: blockOf(node, g) }))), apart = operands();
-    return choice && !chosen ? [...products, ...finish(apart, [families.topK(largest(apart), apart.writable)], 'top_k')] : products;
-  }
-
-  if (node.op === 'fused' && node.attrs['family'] === 'experts')
-    return lowerExperts(ctx, node, {
-      operands, finish, result: (index) => (node.body!.results.length === 1 ? node : resultNode(ctx.graph, node, index)), fits: (o) => o.ranges.size <= storageLimit,
-      element: (o, e) => element(ctx, o, node, e), norm: (o, prologue) => normSpec(ctx, o, node, prologue),
-    });
+  if (node.op === 'fused' && node.attrs['family'] === 'matmul') return lowerProduct(ctx, node, { operands, finish });
+  if (node.op === 'fused' && node.attrs['family'] === 'experts') return lowerExperts(ctx, node, { operands, finish });
 
   const o = operands();
   if (node.op === 'fused') return finish(o, [families.elementwise({ rows: o.count(node.type.rows!), width: rowElements(node.type), value: element(ctx, o, node, readElementwise(node)), out: o.view(node) }, o.writable)], 'elementwise');
@@ -216,7 +169,6 @@ function lowerNode(ctx: LowerContext, node: Node, together: readonly Node[]): Om
   throw new UserError(`No kernel computes the op '${node.op}' yet, which stands in ${node.path ? `the module '${node.path}'` : 'the model itself'} (entry point '${ctx.graph.name}'), so the model cannot be compiled to a bundle. What it costs can be asked without one: eemllm flops.`, node.where);
 }
 
-type Finish = (o: Operands, kernels: readonly Kernel[], label?: string) => Omit<Step, 'main'>[];
 function copy(ctx: LowerContext, _node: Node, from: Node, to: (o: Operands) => View, finish: Finish): Omit<Step, 'main'>[] {
   const o = new Operands(ctx.plan, ctx.capacities, ctx.entryDims, ctx.leafRange, ctx.families.heldAs);
   const source = o.view(from), target = to(o);
@@ -241,65 +193,3 @@ function partView(o: Operands, merge: Node, part: Node): View {
   return { ...whole, offset: whole.offset.add(Poly.sum(before)) };
 }
 
-function prologueSpec(ctx: LowerContext, o: Operands, node: Node, { a, prologue }: ReturnType<typeof readMatmul>): Pick<MatmulSpec, 'prologue'> {
-  if (!prologue) return {};
-  if (prologue.kind === 'patches') {
-    const [channels, height, width] = node.inputs[a]!.type.dims as [number, number, number];
-    return { prologue: { kind: 'patches', channels, height, width, size: prologue.size } };
-  }
-  return { prologue: normSpec(ctx, o, node, prologue) };
-}
-
-const normSpec = (ctx: LowerContext, o: Operands, node: Node, { kind, eps, gain, bias }: NormPrologue): Norm =>
-  ({ kind, eps, gain: vectorOf(ctx, o, node.inputs[gain]!), ...(bias === undefined ? {} : { bias: vectorOf(ctx, o, node.inputs[bias]!) }) });
-
-/** Dense rows of `width` f32 elements, each begun on a vec4, for what one step of a node leaves to the next. */
-function scratchView(ctx: LowerContext, o: Operands, rows: Poly, width: number, name: 'scratch' | 'sums' = 'scratch'): View {
-  const stride = Math.ceil(width / 4) * 4;
-  return { binding: o.role(ctx.scratchRange(rows.at(ctx.sizes) * stride * 4, name)), storage: 'f32', stride, offset: Poly.zero };
-}
-
-function vectorOf(ctx: LowerContext, o: Operands, n: Node): { binding: string; storage: 'f32' } {
-  return { binding: o.role(ctx.weightRange(vectorIn(ctx, [vectorBlock(n)]))), storage: 'f32' };
-}
-
-/** Vectors that are bound as one. */
-function vectorIn(ctx: LowerContext, blocks: readonly Block[]): PackedView {
-  const [view, ...more] = ctx.packing.find(blocks);
-  if (!view || more.length) throw new UserError(`The vectors ${blocks.map((b) => `'${b.tensors.join()}'`).join(', ')} are read by one kernel and take more bytes than a device may bind at once. Raise --binding-limit.`);
-  return view;
-}
-
-/** Output columns of a group of a matmul: `block.rows` of them, from column `first` on. */
-interface Columns { readonly group: number; readonly first: number; readonly block: Block }
-const columnsOf = (asked: readonly Columns[], { of, first, block }: Part): Columns => ({ group: asked[of]!.group, first: asked[of]!.first + first, block });
-/** A value from a column on. */
-const fromColumn = (v: View, first: number): View => (first ? { ...v, column: (v.column ?? 0) + first } : v);
-
-/** An expression over the columns of a value from `first` on; `headDim` where the columns of its heads are reordered in pairs. */
-function element(ctx: LowerContext, o: Operands, node: Node, e: BodyExpr, columns: { readonly first: number; readonly headDim?: number } = { first: 0 }): ElementExpr {
-  switch (e.op) {
-    case 'acc': case 'constant': return e;
-    case 'operand': {
-      const n = node.inputs[e.input]!;
-      if (e.type.rows) return { op: 'load', view: fromColumn(o.view(n), columns.first) };
-      const all = epilogueVectors(node), wanted = JSON.stringify(vectorBlock(n, columns.headDim));
-      const offset = all.slice(0, all.findIndex((v) => JSON.stringify(v.block) === wanted)).reduce((sum, v) => sum + v.block.rows, columns.first);
-      return { op: 'vector', binding: o.role(ctx.weightRange(vectorIn(ctx, all.map((v) => v.block)))), storage: 'f32', offset };
-    }
-    case 'mix_experts': return { op: 'mix_experts', from: byPair(o.view(node.inputs[e.x]!), e.top), chosen: o.view(node.inputs[e.chosen]!), scores: o.view(node.inputs[e.scores]!), top: e.top };
-    case 'unary': return { op: 'unary', fn: e.fn as never, x: element(ctx, o, node, e.x, columns) };
-    default: return { op: e.op, a: element(ctx, o, node, e.a, columns), b: element(ctx, o, node, e.b, columns) };
-  }
-}
-
-const numberedRows = (n: Node): RowSet => n.type.rows!;
-function positions(ctx: LowerContext, o: Operands, n: Node): { binding: string; component: 'position' | 'index' | 'place'; offset: Poly } {
-  return { binding: o.role(ctx.dataRange('rows', numberedRows(n).sequence.name)), component: n.attrs['of'] as 'position' | 'index' | 'place', offset: o.known(rowDataOffset(numberedRows(n))) };
-}
-const resultNode = (g: Graph, fused: Node, index: number): Node => {
-  const r = g.nodes.find((n) => n.op === 'result' && n.inputs[0] === fused && n.attrs['index'] === index);
-  if (!r) throw new Error(`Nobody reads result ${index} of a fused node in ${fused.path}; dead code should have gone.`);
-  return r;
-};
-const shortName = (tensor: string): string => tensor.replace(/\.weight$/, '').split('.').at(-1)!;
