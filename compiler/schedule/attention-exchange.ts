@@ -50,13 +50,13 @@ export function whyNotAttentionExchange(s: AttentionExchangeSchedule, _shape: At
 /** Scores and vectors of weighted sums that a lane holds, and vectors that it adds in one go, at most: beyond, software drivers compile for many seconds. */
 const most = { scores: 128, sums: 64, additions: 256 };
 
-/** Schedules of this form that are worth a try, the likeliest first: on adapters that run on a CPU, with teams as large as its vectors. */
+/** Schedules of this form that are worth a try, the likeliest first, the likeliest first: on adapters that run on a CPU, with teams as large as its vectors. */
 export function exchangeSpace(shape: AttentionShape, facts: DeviceFacts): AttentionExchangeSchedule[] {
   const out: AttentionExchangeSchedule[] = [], few = oneRow(shape);
   if (facts.class !== 'software' || !facts.subgroups) return out;
   const lanes = facts.subgroups.min, mostRows = Math.max(1, 32 / lanes);
-  for (const rowsPerThread of few !== undefined ? [Math.min(mostRows, Math.ceil(few / lanes))] : [1, 2, 4, 8].filter((n) => n <= mostRows))
-    for (const keysPerThread of [1, 2, 4, 8])
+  for (const rowsPerThread of few !== undefined ? [Math.min(mostRows, Math.ceil(few / lanes))] : [2, 1, 4, 8].filter((n) => n <= mostRows))
+    for (const keysPerThread of [2, 4, 1, 8])
       for (const splits of splitsWorthATry(shape))
         for (const mergeHeads of few !== undefined ? [true] : shape.heads > shape.kvHeads ? [false, true] : [false]) {
           const s: AttentionExchangeSchedule = { family: 'attention', form: 'exchange', lanes, rowsPerThread, keysPerThread, mergeHeads, splits, splitRows: splitRowsOf(splits, shape) };
