@@ -50,7 +50,7 @@ export function whyNotAttentionExchange(s: AttentionExchangeSchedule, _shape: At
 /** Scores and vectors of weighted sums that a lane holds, and vectors that it adds in one go, at most: beyond, software drivers compile for many seconds. */
 const most = { scores: 128, sums: 64, additions: 256 };
 
-/** Schedules of this form that are worth a try, the likeliest first, the likeliest first: on adapters that run on a CPU, with teams as large as its vectors. */
+/** Schedules of this form that are worth a try, the likeliest first: on adapters that run on a CPU, with teams as large as its vectors. */
 export function exchangeSpace(shape: AttentionShape, facts: DeviceFacts): AttentionExchangeSchedule[] {
   const out: AttentionExchangeSchedule[] = [], few = oneRow(shape);
   if (facts.class !== 'software' || !facts.subgroups) return out;
