@@ -13,6 +13,8 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const models = [
   ['examples/shapes/checkpoint', 'composite', '64', '32'], ['bench/tuned/decoder.json', 'composite', '128', '32'], ['bench/tuned/decoder.json', 'composite', '0', '8'],
   ['bench/tuned/wide.json', 'composite', '256', '64'], ['bench/tuned/wide.json', 'self', '256', '64'],
+  // As many KV heads as heads: what merges heads elsewhere is no schedule here.
+  ['bench/tuned/heads.json', 'self', '576', '64'],
 ] as const;
 for (const adapter of values.adapters.split(',')) for (const dtype of ['f32', 'f16']) for (const [model, mask, visual, text] of models) {
   const { status } = spawnSync(process.execPath, ['bin/eemllm.js', 'tune', model, '--mask', mask, '--dtype', dtype, '--visual', visual, '--text', text, '--adapter', adapter, '--budget', values.budget, ...(values.families ? ['--families', values.families] : []), '-o', `compiler/schedule/tables/${adapter}.json`], { cwd: root, stdio: 'inherit' });

@@ -18,6 +18,9 @@ export class Stage {
   private readonly buffers = new Map<string, GPUBuffer>();
   private readonly written: readonly string[];
 
+  /** Scratch memory that became too small. */
+  private readonly outgrown: GPUBuffer[] = [];
+
   /** @throws RuntimeError when the device has no room for the buffers. */
   static async open(device: OpenDevice, clock: Clock, work: Work, dims: readonly string[], step: StepData): Promise<Stage> {
     const stage = new Stage(device, clock, work, dims, step);
@@ -50,7 +53,8 @@ export class Stage {
     const { device } = this.open, types = { read: 'read-only-storage', read_write: 'storage', uniform: 'uniform' } as const;
     const bytes = Math.max(16, scratch * 4), old = this.buffers.get(scratchBinding);
     if (scratch && (!old || old.size < bytes)) {
-      old?.destroy();
+      // What was made before still binds it, and may run again.
+      if (old) this.outgrown.push(old);
       this.buffers.set(scratchBinding, device.createBuffer({ label: scratchBinding, size: Math.ceil(bytes / 16) * 16, usage: usage.storage | usage.copyDst | usage.copySrc }));
     }
     device.pushErrorScope('out-of-memory');
@@ -115,7 +119,7 @@ export class Stage {
     return this.open.guard(work);
   }
 
-  close(): void { for (const b of this.buffers.values()) b.destroy(); }
+  close(): void { for (const b of [...this.buffers.values(), ...this.outgrown]) b.destroy(); }
 }
 
 function numbersOf({ decl }: Bound, bytes: ArrayBuffer): Float32Array {
