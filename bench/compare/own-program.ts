@@ -51,7 +51,7 @@ export class OwnProgram {
       }), { prefix: 'model' });
       const checkpoint = await openCheckpoint(folder, traced.parameters), output = join(folder, 'bundle');
       try {
-        const { content } = compile(c.seen === 'output' ? withRows(traced.graph, traced.arguments.get('read')![0]!) : traced.graph, { name: 'case', type: 'custom', variant: 'own', dtype: precision, maxVisual: Math.max(1, c.visual), maxText: c.text + room, tables: tablesWith(), checkpoint });
+        const { content } = compile(c.seen === 'output' ? withRows(traced.graph, traced.arguments.get('read')![0]!) : traced.graph, { name: 'case', type: 'custom', variant: 'own', dtype: precision, maxVisual: Math.max(1, c.visual), maxText: c.text + room, usual: { visual: c.visual, text: c.text }, tables: tablesWith(), checkpoint });
         await writeBundle(output, content);
       } finally {
         await checkpoint.files.close();
