@@ -10,8 +10,10 @@ import { usualPrompt } from '../bundle/families.ts';
 import { compile } from '../compile.ts';
 import { trace } from '../frontend/trace.ts';
 import { UserError } from '../ir/errors.ts';
+import { tableChooser } from '../schedule/chooser.ts';
 import type { DeviceFacts } from '../schedule/device-facts.ts';
 import { factsOf } from '../schedule/device-facts.ts';
+import { shippedTables } from '../schedule/shipped.ts';
 import type { ScheduleTable } from '../schedule/table.ts';
 import { factsOfTable, sameDevice, tableVersion, updated } from '../schedule/table.ts';
 import type { FamilyName } from '../schedule/wanted.ts';
@@ -61,12 +63,13 @@ export const tuneCommand = (): Command => new Command('tune')
     if (adapter.kind === 'null') throw new UserError('The null backend computes nothing, so there is nothing to measure. Choose another adapter (--adapter, or EEMLLM_ADAPTER).');
     const blank = await blankTable(adapter, spec), older = flags.output !== undefined && existsSync(flags.output) ? readTableFile(flags.output) : undefined;
     if (older && !sameDevice(older, blank)) throw new UserError(`${flags.output} holds a table of another device (${older.adapter.description || older.adapter.device}, driver, features and limits counted). Choose another file with -o.`);
+    const earlier = older ?? shippedTables().find((t) => sameDevice(t, blank));
     const { works, ...rest } = await workOf(spec, flags, blank), chosen = works.filter((w) => flags.families.includes(w.made.wanted.family));
     const bar = progressBar('measuring', (total) => `${total} s`);
     let table = blank;
     const tuned: Tuned[] = [];
     await tune(adapter, chosen, {
-      ...rest, facts: factsOfTable(blank), budget: flags.budget,
+      ...rest, facts: factsOfTable(blank), budget: flags.budget, ...(earlier ? { known: tableChooser(earlier) } : {}),
       onProgress: (seconds) => bar.update(Math.min(Math.round(seconds), flags.budget), flags.budget),
       // What is measured is kept, whatever happens to the process later.
       onTuned: async (t, clock) => {

@@ -4,9 +4,11 @@ import { describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import { trace } from '../../compiler/frontend/trace.ts';
 import { openModel } from '../../compiler/load-model.ts';
+import { stepsApart } from '../../compiler/schedule/apart.ts';
 import { farthest, tableChooser, usualChooser } from '../../compiler/schedule/chooser.ts';
-import type { DeviceClass } from '../../compiler/schedule/device-facts.ts';
+import type { DeviceClass, DeviceFacts } from '../../compiler/schedule/device-facts.ts';
 import { defaultLimits, leastFacts } from '../../compiler/schedule/device-facts.ts';
+import type { TileSchedule } from '../../compiler/schedule/matmul-tile.ts';
 import type { MatmulShape } from '../../compiler/schedule/product-shape.ts';
 import { shippedTables } from '../../compiler/schedule/shipped.ts';
 import type { ScheduleTable, TableEntry } from '../../compiler/schedule/table.ts';
@@ -36,9 +38,24 @@ describe('the choice', () => {
     const other = tableChooser(table([entry(64, others[0], { form: 'weights f16' })]));
     expect(other.choose(wanted, facts).by).toBe('default');
   });
-  test('passes over what is no schedule of the space, and takes the next', () => {
-    const huge = { ...others[0], threads: [64, 64] }, chooser = tableChooser(table([entry(64, huge), entry(80, others[1])]));
-    expect(chooser.choose(wanted, facts)).toMatchObject({ schedule: others[1], by: 'nearest' });
+  test('never takes what is no schedule of the space: the nearest legal one stands for it, and counts as further away', () => {
+    const legal = others.find((s): s is TileSchedule => s.form === 'tile')!, illegal = { ...legal, outputs: [legal.outputs[0] * 1.4, legal.outputs[1]] };
+    const alone = tableChooser(table([entry(64, illegal)])).choose(wanted, facts), steps = Math.log2(1.4);
+    expect(stepsApart(alone.schedule, illegal)).toBeCloseTo(Math.min(...space.map((s) => stepsApart(s, illegal))), 9);
+    expect(alone).toMatchObject({ by: 'nearest', from: wantedText(wanted) });
+    expect(alone.distance).toBeLessThanOrEqual(steps + 1e-9);
+    // One that is legal as it is, a third of a doubling away, is nearer.
+    expect(tableChooser(table([entry(64, illegal), entry(80, others[0])])).choose(wanted, facts)).toMatchObject({ schedule: others[0], by: 'nearest' });
+    // Nothing of this kind is legal here.
+    expect(tableChooser(table([entry(64, { ...legal, threads: [4096, 4096] })])).choose(wanted, facts)).toEqual({ schedule: usual, by: 'default' });
+  });
+  test('heads that a table merges are left apart where each has keys of its own', () => {
+    const exchanging: DeviceFacts = { ...facts, features: new Set(['subgroups']), subgroups: { min: 8, max: 8 } };
+    const own = (kvHeads: number) => wantedAttention({ heads: 8, kvHeads, headDim: 64, valueDim: 64, vector: 4, fewQueries: false, masked: false }, 64, 640, 'f32') as Wanted<'attention'>;
+    const grouped = kernelFamilies.attention.space(own(2).shape, exchanging).find((s) => s.form === 'exchange' && s.mergeHeads)!;
+    const chosen = tableChooser(table([{ family: 'attention', form: own(2).form, sizes: own(2).sizes, schedule: grouped, ms: 1, usualMs: 2 }])).choose(own(8), exchanging);
+    expect(chosen.schedule).toEqual({ ...grouped, mergeHeads: false });
+    expect(chosen.distance).toBe(2 + 1);
   });
   test('distance is in doublings of sizes', () => {
     expect(distanceOf({ rows: 8, K: 3 }, { rows: 8, K: 3 })).toBe(0);

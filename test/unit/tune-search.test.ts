@@ -1,7 +1,8 @@
 /** The search for the quickest schedule, on made-up spaces whose times are known. */
 import { describe, expect, test } from 'vitest';
 import type { Bench } from '../../compiler/cli/tune/search.ts';
-import { fieldsApart, search } from '../../compiler/cli/tune/search.ts';
+import { search } from '../../compiler/cli/tune/search.ts';
+import { stepsApart } from '../../compiler/schedule/apart.ts';
 
 interface Made { readonly form?: string; readonly x: number; readonly y: number }
 const space: Made[] = Array.from({ length: 64 }, (_, i) => ({ x: i % 8, y: i >> 3 }));
@@ -39,6 +40,11 @@ describe('search', () => {
     expect(tried[1]!.form).toBe('other');
     expect(found.schedule.form).toBe('other');
   });
+  test('tries first what an earlier table knows, so that no budget is too small to keep it', async () => {
+    const { bench, tried } = machine(valley, { most: 6 }), found = await search({ x: 0, y: 0 }, space, bench, [{ x: 6, y: 2 }]);
+    expect(tried[1]).toEqual({ x: 6, y: 2 });
+    expect(found.schedule).toEqual({ x: 6, y: 2 });
+  });
   test('keeps the default where nothing beats it by the margin', async () => {
     const { bench } = machine(({ x }) => 10 - x * 0.02, { jitter: 0.02 });
     expect((await search({ x: 0, y: 0 }, space, bench)).schedule).toEqual({ x: 0, y: 0 });
@@ -57,7 +63,8 @@ describe('search', () => {
   });
 });
 
-test('fields that differ are counted through lists', () => {
-  expect(fieldsApart({ a: [1, 2], b: 1 }, { a: [1, 3], b: 1 })).toBe(1);
-  expect(fieldsApart({ a: [1, 2], b: 1 }, { a: [2, 1], c: 1 })).toBe(4);
+test('steps are doublings of single numbers, through lists; forms are worlds apart', () => {
+  expect(stepsApart({ a: [2, 8], b: true }, { a: [2, 16], b: true })).toBe(1);
+  expect(stepsApart({ a: [1, 8], b: true }, { a: [2, 2], b: false })).toBe(4);
+  expect(stepsApart({ form: 'tile', a: 1 }, { form: 'rows', a: 1 })).toBe(Infinity);
 });

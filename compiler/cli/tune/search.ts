@@ -2,11 +2,12 @@
  * The search for the quickest schedule of one piece of work.
  *
  * Spaces are long and a kernel may take seconds to compile, so a budget of time bounds what is tried. First every
- * candidate runs once, the likeliest first: one of each form that the family has, the first in its space, then those that
- * differ in fewest fields from the best so far. Then the better half
- * runs again, and again the better half of those, until few are left, which run by turns with the default. A schedule
+ * candidate runs once, the likeliest first: what an earlier table knows, so that a short search loses nothing; one of each
+ * form that the family has, the first in its space; then those that lie fewest steps from the best so far. Then the better
+ * half runs again, and again the better half of those, until few are left, which run by turns with the default. A schedule
  * wins only if it beats the default by a margin, in the median and at its best: within it, what was measured is noise.
  */
+import { stepsApart } from '../../schedule/apart.ts';
 import { scheduleText } from '../../schedule/wanted.ts';
 
 /** What a schedule is measured by. Times are milliseconds. */
@@ -39,31 +40,24 @@ const finalists = 4, finalRounds = 9;
 
 const median = (xs: readonly number[]): number => { const s = [...xs].sort((a, b) => a - b), m = s.length >> 1; return s.length % 2 ? s[m]! : (s[m - 1]! + s[m]!) / 2; };
 
-/** Fields that differ between two schedules. */
-export function fieldsApart(a: unknown, b: unknown): number {
-  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return Number(a !== b);
-  const x = a as Record<string, unknown>, y = b as Record<string, unknown>;
-  return [...new Set([...Object.keys(x), ...Object.keys(y)])].reduce((n, k) => n + fieldsApart(x[k], y[k]), 0);
-}
-
 const formOf = (s: unknown): unknown => (s as { readonly form?: unknown }).form;
 
-/** @throws Error when the default itself cannot run */
-export async function search<S, R>(usual: S, space: readonly S[], bench: Bench<S, R>): Promise<Found<S>> {
+/** `known`: schedules of the space that are tried before all others. @throws Error when the default itself cannot run */
+export async function search<S, R>(usual: S, space: readonly S[], bench: Bench<S, R>, known: readonly S[] = []): Promise<Found<S>> {
   const first = await bench.trial(usual).prepare();
   if (!('ready' in first)) throw new Error('failed' in first ? first.failed : first.wrong);
   const own = first.ready, usualText = scheduleText(usual);
   const queue = space.filter((s) => scheduleText(s) !== usualText), failed: Found<S>['failed'][number][] = [], wrong: Found<S>['wrong'][number][] = [];
   interface Runner { readonly schedule: S; readonly ready: R; ratios: number[] }
-  const forms = new Set([formOf(usual)]);
+  const forms = new Set([formOf(usual)]), early = new Set(known.map(scheduleText));
   let alive: Runner[] = [], best: { readonly schedule: S; readonly ratio: number } = { schedule: usual, ratio: 1 }, tried = 0;
 
   let base = await bench.time(own);
   while (queue.length && !bench.spent(true)) {
     // The machine's own pace drifts.
     if (tried % 4 === 3) base = await bench.time(own);
-    const fresh = queue.findIndex((s) => !forms.has(formOf(s)));
-    const next = fresh >= 0 ? fresh : queue.reduce((at, s, i) => (fieldsApart(s, best.schedule) < fieldsApart(queue[at]!, best.schedule) ? i : at), 0);
+    const likely = [queue.findIndex((s) => early.has(scheduleText(s))), queue.findIndex((s) => !forms.has(formOf(s)))].find((at) => at >= 0);
+    const next = likely ?? queue.reduce((at, s, i) => (stepsApart(s, best.schedule) < stepsApart(queue[at]!, best.schedule) ? i : at), 0);
     const [schedule] = queue.splice(next, 1) as [S];
     forms.add(formOf(schedule));
     const made = await bench.trial(schedule).prepare();

@@ -2,6 +2,7 @@
 import type { FoundAdapter } from '../../../runtime/node-adapter.ts';
 import type { OpenDevice } from '../../../runtime/device.ts';
 import { reasonOf } from '../../../runtime/errors.ts';
+import type { Chooser } from '../../schedule/chooser.ts';
 import type { DeviceFacts } from '../../schedule/device-facts.ts';
 import type { FamilyName, Schedule, Wanted } from '../../schedule/wanted.ts';
 import { kernelFamilies, scheduleText } from '../../schedule/wanted.ts';
@@ -19,6 +20,8 @@ export interface TunerOptions {
   readonly facts: DeviceFacts;
   readonly dims: readonly string[];
   stepOf(work: Work): StepData;
+  /** What earlier measurements on this device would choose: it is tried first. */
+  readonly known?: Chooser;
   /** Seconds for everything. */
   readonly budget: number;
   /** Called with each piece of work as it is done. */
@@ -105,7 +108,7 @@ async function costOf(device: OpenDevice, clock: Clock, work: Work, { dims, step
   }
 }
 
-async function searchOne(device: OpenDevice, clock: Clock, work: Work, { dims, stepOf, facts }: TunerOptions, banned: ReadonlyMap<string, string>, spent: (trying: boolean) => boolean, onCurrent: (text: string) => void, onWhat: (what: string) => void): Promise<Found<Schedule>> {
+async function searchOne(device: OpenDevice, clock: Clock, work: Work, { dims, stepOf, facts, known }: TunerOptions, banned: ReadonlyMap<string, string>, spent: (trying: boolean) => boolean, onCurrent: (text: string) => void, onWhat: (what: string) => void): Promise<Found<Schedule>> {
   const { wanted } = work.made, stage = await Stage.open(device, clock, work, dims, stepOf(work));
   const texts = new WeakMap<Ready, string>();
   try {
@@ -136,7 +139,7 @@ async function searchOne(device: OpenDevice, clock: Clock, work: Work, { dims, s
     return await search(usualOf(wanted, facts), spaceOf(wanted, facts), {
       trial, spent, time: (ready) => { onCurrent(texts.get(ready)!); return stage.time(ready, times); },
       onTried: (n, of) => onWhat(`${work.text} (${n} of ${of})`),
-    });
+    }, known ? [known.choose(wanted, facts).schedule] : []);
   } finally {
     stage.close();
   }
