@@ -151,13 +151,20 @@ function maximaMeet(lanes: number): string {
   return lines.join('\n        ');
 }
 
+/** Teams so small that what they do with every lane's keys is written out: a loop over four costs SwiftShader a sixth of the time. */
+const mostWrittenOut = 4;
+
 /** Adds the values of one key block, weighted, the keys of one lane at a time. Padding has the weight 0. */
 function values(x: ExchangeContext): string {
-  const { schedule, v, rows, keys, channels } = x, n = schedule.keysPerThread;
-  return `
-      for (var owner = 0u; owner * ${n}u < n; owner++) {
-        ${keys.map((j) => `let start${j} = ${v.start(`(value_slot + begin + min(owner * ${n}u + ${j}u, n - 1u))`, 'kv_head')};`).join('\n        ')}
+  const { schedule, v, rows, keys, lanes, channels } = x, n = schedule.keysPerThread;
+  const add = (owner: string, weight: (score: string) => string): string => `
+        ${keys.map((j) => `let start${j} = ${v.start(`(value_slot + begin + min(${owner} * ${n}u + ${j}u, n - 1u))`, 'kv_head')};`).join('\n        ')}
         ${keys.map((j) => channels.map((c) => `let v${j}_${c} = ${v.load(`start${j}`, x.channel(c))};`).join(' ')).join('\n        ')}
-        ${rows.map((r) => `{ ${keys.map((j) => `let p${j} = subgroupShuffle(s${r}_${j}, owner);`).join(' ')} ${channels.map((c) => `o${r}_${c} += ${keys.map((j) => `p${j} * v${j}_${c}`).join(' + ')};`).join(' ')} }`).join('\n        ')}
+        ${rows.map((r) => `{ ${keys.map((j) => `let p${j} = ${weight(`s${r}_${j}`)};`).join(' ')} ${channels.map((c) => `o${r}_${c} += ${keys.map((j) => `p${j} * v${j}_${c}`).join(' + ')};`).join(' ')} }`).join('\n        ')}`;
+  if (lanes.length <= mostWrittenOut) return lanes.map((i) => `
+      {${add(`${i}u`, (s) => `subgroupBroadcast(${s}, ${i}u)`)}
+      }`).join('');
+  return `
+      for (var owner = 0u; owner * ${n}u < n; owner++) {${add('owner', (s) => `subgroupShuffle(${s}, owner)`)}
       }`;
 }
