@@ -51,7 +51,7 @@ const sizes: Readonly<Record<string, Size>> = {
 };
 const widths = values.widths ?? (software ? 'narrow' : '7b'), size = sizes[widths]!;
 if (!Object.hasOwn(sizes, widths)) throw new RangeError(`--widths is ${widths}, and one of ${Object.keys(sizes).join(', ')} was expected.`);
-const dtype = software ? 'f32' as const : 'f16' as const, text = 64, lengths = [576, 1152, ...(values.long || !software ? [2880, 4900] : [])];
+const dtype = software ? 'f32' as const : 'f16' as const, text = 64, lengths = [576, 1152, ...(values.long || !software ? [2880, 4900] : [])], growing = software ? 288 : 1152;
 
 interface Built { readonly model: Loaded; readonly folder: string; readonly compile: number; readonly weights: number; readonly flops: (visual: number, text: number) => number }
 const folder = mkdtempSync(join(tmpdir(), 'eemllm-bench-'));
@@ -61,7 +61,7 @@ async function build(mask: Mask, layers: number): Promise<Built> {
   const checkpoint = join(folder, `checkpoint-${layers}`), output = join(folder, `${mask}-${layers}`);
   if (!checkpoints.has(layers)) checkpoints.set(layers, writeRandomCheckpoint(checkpoint, { ...size, layers }).then(() => checkpoint));
   const source = await findModel(await checkpoints.get(layers)!), start = performance.now();
-  const { manifest } = await compileModel(source, { mask, dtype, maxVisual: 8192, maxText: 512, output });
+  const { manifest } = await compileModel(source, { mask, dtype, maxVisual: Math.max(...lengths, 2 * growing), maxText: 512, output });
   const compile = performance.now() - start, formula = costFormula(trace(source.create(mask)).graph, conventionNamed('exact'));
   return {
     model: await load(output, device, software), folder: output, compile, weights: manifest.weights.reduce((s, w) => s + w.bytes, 0),
@@ -109,7 +109,7 @@ try {
   }
 
   if (wanted('growth')) {
-    const visual = software ? 288 : 1152, tokens = 16, rows: { what: string; mask: Mask; time: number; work: number }[] = [];
+    const visual = growing, tokens = 16, rows: { what: string; mask: Mask; time: number; work: number }[] = [];
     for (const mask of masks) {
       note(`twice the work, ${mask}`);
       const built = models[mask], deeper = await build(mask, 2 * size.layers);
