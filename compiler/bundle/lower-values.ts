@@ -1,23 +1,24 @@
 /** What kernels of several families are given: vectors, expressions over operands, positions of rows, scratch memory. */
 import type { Graph, Node } from '../ir/graph.ts';
-import { UserError } from '../ir/errors.ts';
 import { Poly } from '../ir/poly.ts';
 import type { ElementExpr } from '../wgsl/expr.ts';
 import { byPair } from '../wgsl/experts.ts';
 import type { View } from '../wgsl/kernel.ts';
-import type { Norm } from '../wgsl/statistics.ts';
+import type { Norm, WeightVector } from '../wgsl/statistics.ts';
 import type { BodyExpr, NormPrologue } from './body.ts';
 import type { LowerContext } from './lower.ts';
-import { epilogueVectors, vectorBlock } from './node-weights.ts';
+import { fusedVectors, vectorBlock } from './node-weights.ts';
 import type { Operands } from './operands.ts';
 import { rowDataOffset } from './operands.ts';
-import type { Block, PackedView } from './packing.ts';
+import type { Block } from './packing.ts';
 
 /** Storage buffers that a kernel may bind on every device (WebGPU's default limit). */
 export const storageLimit = 8;
 
-export const normSpec = (ctx: LowerContext, o: Operands, node: Node, { kind, eps, gain, bias }: NormPrologue): Norm =>
-  ({ kind, eps, gain: vectorOf(ctx, o, node.inputs[gain]!), ...(bias === undefined ? {} : { bias: vectorOf(ctx, o, node.inputs[bias]!) }) });
+export function normSpec(ctx: LowerContext, o: Operands, node: Node, { kind, eps, gain, bias }: NormPrologue): Norm {
+  const vector = (input: number): WeightVector => fusedVector(ctx, o, node, vectorBlock(node.inputs[input]!));
+  return { kind, eps, gain: vector(gain), ...(bias === undefined ? {} : { bias: vector(bias) }) };
+}
 
 /** Dense rows of `width` f32 elements, each begun on a vec4, for what one step of a node leaves to the next. */
 export function scratchView(ctx: LowerContext, o: Operands, rows: Poly, width: number, name: 'scratch' | 'sums' = 'scratch'): View {
@@ -25,15 +26,17 @@ export function scratchView(ctx: LowerContext, o: Operands, rows: Poly, width: n
   return { binding: o.role(ctx.scratchRange(rows.at(ctx.sizes) * stride * 4, name)), storage: 'f32', stride, offset: Poly.zero };
 }
 
+/** A vector that is bound alone. */
 export function vectorOf(ctx: LowerContext, o: Operands, n: Node): { binding: string; storage: 'f32' } {
-  return { binding: o.role(ctx.weightRange(vectorIn(ctx, [vectorBlock(n)]))), storage: 'f32' };
+  return { binding: o.role(ctx.weightRange(ctx.packing.find([vectorBlock(n)])[0]!)), storage: 'f32' };
 }
 
-/** Vectors that are bound as one. */
-function vectorIn(ctx: LowerContext, blocks: readonly Block[]): PackedView {
-  const [view, ...more] = ctx.packing.find(blocks);
-  if (!view || more.length) throw new UserError(`The vectors ${blocks.map((b) => `'${b.tensors.join()}'`).join(', ')} are read by one kernel and take more bytes than a device may bind at once. Raise --binding-limit.`);
-  return view;
+/** A vector of a fused node, where it lies among those that share its binding: all of them, unless they are more than a device may bind at once. */
+function fusedVector(ctx: LowerContext, o: Operands, node: Node, block: Block): { binding: string; storage: 'f32'; offset: number } {
+  const list = fusedVectors(node), wanted = JSON.stringify(block), at = list.findIndex((b) => JSON.stringify(b) === wanted);
+  const view = ctx.packing.find(list).find(({ parts }) => parts.some((p) => p.of === at))!;
+  const offset = view.parts.filter((p) => p.of < at).reduce((sum, p) => sum + p.rows, 0);
+  return { binding: o.role(ctx.weightRange(view)), storage: 'f32', offset };
 }
 
 /** A value from a column on. */
@@ -46,9 +49,8 @@ export function element(ctx: LowerContext, o: Operands, node: Node, e: BodyExpr,
     case 'operand': {
       const n = node.inputs[e.input]!;
       if (e.type.rows) return { op: 'load', view: fromColumn(o.view(n), columns.first) };
-      const all = epilogueVectors(node), wanted = JSON.stringify(vectorBlock(n, columns.headDim));
-      const offset = all.slice(0, all.findIndex((v) => JSON.stringify(v.block) === wanted)).reduce((sum, v) => sum + v.block.rows, columns.first);
-      return { op: 'vector', binding: o.role(ctx.weightRange(vectorIn(ctx, all.map((v) => v.block)))), storage: 'f32', offset };
+      const vector = fusedVector(ctx, o, node, vectorBlock(n, columns.headDim));
+      return { op: 'vector', ...vector, offset: vector.offset + columns.first };
     }
     case 'mix_experts': return { op: 'mix_experts', from: byPair(o.view(node.inputs[e.x]!), e.top), chosen: o.view(node.inputs[e.chosen]!), scores: o.view(node.inputs[e.scores]!), top: e.top };
     case 'unary': return { op: 'unary', fn: e.fn as never, x: element(ctx, o, node, e.x, columns) };

@@ -16,24 +16,25 @@ export const blockOf = (node: Node, g: BodyGroup): Block => ({
 });
 export const vectorBlock = (n: Node, headDim?: number): Block => ({ tensors: [leafName(n)], rows: n.type.dims[0]!, ...(headDim === undefined ? {} : { headDim }) });
 
-/** Vectors that the epilogues of a fused node read, each once, reordered as the results that they go with. */
-export function epilogueVectors(node: Node): { readonly input: number; readonly block: Block }[] {
-  const out = new Map<string, { input: number; block: Block }>();
+/** Vectors that a fused node reads, each once, in the order in which they share one binding: its epilogues', reordered as the results that they go with, then its norm's. */
+export function fusedVectors(node: Node): Block[] {
+  const out = new Map<string, Block>();
+  const add = (input: number, headDim?: number): void => { const block = vectorBlock(node.inputs[input]!, headDim); out.set(JSON.stringify(block), block); };
   const visit = (e: BodyExpr, headDim?: number): void => {
-    if (e.op === 'operand' && !e.type.rows) { const block = vectorBlock(node.inputs[e.input]!, headDim); out.set(JSON.stringify(block), { input: e.input, block }); }
+    if (e.op === 'operand' && !e.type.rows) add(e.input, headDim);
     else if (e.op === 'unary') visit(e.x, headDim);
     else if (e.op === 'add' || e.op === 'sub' || e.op === 'mul') { visit(e.a, headDim); visit(e.b, headDim); }
   };
-  if (node.attrs['family'] === 'matmul') for (const g of readMatmul(node).groups) visit(g.value, g.rope?.headDim);
+  const family = node.attrs['family'], matmul = family === 'matmul' ? readMatmul(node) : undefined, prologue = matmul?.prologue ?? (family === 'experts' ? readExperts(node).prologue : undefined);
+  if (matmul) for (const g of matmul.groups) visit(g.value, g.rope?.headDim);
   else visit(readElementwise(node));
+  if (prologue && 'gain' in prologue) for (const input of [prologue.gain, ...(prologue.bias === undefined ? [] : [prologue.bias])]) add(input);
   return [...out.values()];
 }
 
-/** All vectors that a node reads, as lists that are packed together: the epilogues' share one binding. */
+/** All vectors that a node reads, as lists that are packed together and bound as one. */
 export function vectorLists(node: Node): Block[][] {
   if (node.op !== 'fused') return node.inputs.filter((i) => i.op === 'weight' && i.type.dims.length === 1).map((i) => [vectorBlock(i)]);
-  const epilogue = epilogueVectors(node).map((v) => v.block);
-  const family = node.attrs['family'], prologue = family === 'matmul' ? readMatmul(node).prologue : family === 'experts' ? readExperts(node).prologue : undefined;
-  const norm = prologue && 'gain' in prologue ? [prologue.gain, ...(prologue.bias === undefined ? [] : [prologue.bias])] : [];
-  return [...(epilogue.length ? [epilogue] : []), ...norm.map((i) => [vectorBlock(node.inputs[i]!)])];
+  const list = fusedVectors(node);
+  return list.length ? [list] : [];
 }

@@ -43,7 +43,7 @@ ${alone ? '' : `  statistics(t, group.x * ${tile}u, rows);\n`}  let row = group.
   let base = ${a.rowUnit('row')};
 ${alone ? ownStatistics(a, kind, width, spec.eps) : `  let stats = row_stats[t / ${lanes}u];\n`}  for (var k = ${alone ? '0u' : `t % ${lanes}u`}; k < ${alone ? a.hiddenBound(Math.ceil(width / 4)) : `${Math.ceil(width / 4)}u`}; k += ${lanes}u) {
     let column = k * 4u;
-    let value = ${centred} * stats.y * ${gain.loadFour('0u', 'k')}${bias ? ` + ${bias.loadFour('0u', 'k')}` : ''};
+    let value = ${centred} * stats.y * ${gain('k')}${bias ? ` + ${bias('k')}` : ''};
     let at = ${out.element('row', 'column')};
     ${out.store('at', 'value', 4, { column: 'column', width }).join('\n    ')}
   }

@@ -34,7 +34,7 @@ export function declareOperandA(memory: Memory, spec: MatmulSpec, unit: number):
   return {
     norm: prologue, view, scaleAfter: rms,
     declareRow: (id, row, statsRow) => `  let a${id} = ${view.rowUnit(row)};\n${prologue && !rms ? `  let stats${id} = row_stats[${statsRow}];\n` : ''}`,
-    declareStep: (_k, kc) => (weights ? `    let gain_k = ${weights.gain.loadFour('0u', kc)};\n${weights.bias ? `    let bias_k = ${weights.bias.loadFour('0u', kc)};\n` : ''}` : ''),
+    declareStep: (_k, kc) => (weights ? `    let gain_k = ${weights.gain(kc)};\n${weights.bias ? `    let bias_k = ${weights.bias(kc)};\n` : ''}` : ''),
     raw: (id, k) => masked(view.loadFour(`a${id}`, k), k),
     load: (id, k, { gain }) => {
       const x = view.loadFour(`a${id}`, k);

@@ -4,11 +4,12 @@
  * in workgroup memory. For RMS norm the mean is 0.
  */
 import type { Storage } from './kernel.ts';
-import type { Access, Memory, ViewAccess } from './printer.ts';
+import type { Memory, ViewAccess } from './printer.ts';
 import { floatLiteral } from './expr.ts';
 
 export type NormKind = 'rms_norm' | 'layer_norm';
-export interface WeightVector { readonly binding: string; readonly storage: Storage }
+/** `offset`: its first element in the binding, which it may share with others. */
+export interface WeightVector { readonly binding: string; readonly storage: Storage; readonly offset?: number }
 export interface Norm {
   readonly kind: NormKind;
   readonly gain: WeightVector;
@@ -82,10 +83,11 @@ const reduceText = (lanes: number, tile: number, invocations: number): string =>
   }`;
 };
 
-/** Gain and bias of a norm, four at a time. */
-export function declareNormWeights(memory: Memory, norm: Norm, K: number): { gain: Access; bias: Access | undefined } {
-  return {
-    gain: memory.vector('gain', norm.gain.binding, norm.gain.storage, 4, K),
-    bias: norm.bias && memory.vector('shift', norm.bias.binding, norm.bias.storage, 4, K),
+/** Gain and bias of a norm: elements 4·k … 4·k+3 of each. */
+export function declareNormWeights(memory: Memory, norm: Norm, K: number): { gain(k: string): string; bias: ((k: string) => string) | undefined } {
+  const four = (role: string, { binding, storage, offset = 0 }: WeightVector): ((k: string) => string) => {
+    const x = memory.vector(role, binding, storage, 4, K, offset);
+    return (k) => x.loadFour(offset ? x.unit(`${offset}u`) : '0u', k);
   };
+  return { gain: four('gain', norm.gain), bias: norm.bias && four('shift', norm.bias) };
 }

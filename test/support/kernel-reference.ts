@@ -144,7 +144,8 @@ function operand(s: MatmulSpec, b: Buffers, dims: Dims, row: number): Float64Arr
     });
   }
   const a = Float64Array.from({ length: s.K }, (_, k) => b.read(s.a, dims, row, k));
-  return p ? normed(a, p.kind, b.get(p.gain.binding), p.bias && b.get(p.bias.binding), p.eps) : a;
+  const vector = ({ binding, offset = 0 }: { readonly binding: string; readonly offset?: number }): Float64Array => b.get(binding).subarray(offset, offset + s.K);
+  return p ? normed(a, p.kind, vector(p.gain), p.bias && vector(p.bias), p.eps) : a;
 }
 
 /** Activations rounded to int8, with a scale for every block of them. */

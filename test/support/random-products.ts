@@ -53,7 +53,8 @@ export function randomProduct(seed: number, { storages, weights = storages, oneR
     const stride = K + d.of([0, 0, 2, 3, 4]), column = stride > K ? d.below(stride - K + 1) : 0;
     a = { binding: add('a', aStorage, (rows + V) * stride, 2), storage: aStorage, stride, offset: Poly.dim('V'), ...(column ? { column } : {}) };
     if (kind !== 'none') {
-      const gain = { binding: add('gain', 'f32', K), storage: 'f32' as const };
+      // Alone, behind others that share the binding, or there where no vec4 begins.
+      const offset = [0, 8, 3][rows % 3]!, gain = { binding: add('gain', 'f32', offset + K), storage: 'f32' as const, ...(offset ? { offset } : {}) };
       prologue = { kind, gain, eps: 1e-5, ...(kind === 'layer_norm' && d.chance(0.8) ? { bias: { binding: add('shift', 'f32', K), storage: 'f32' as const } } : {}) };
     }
   }
